@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Receive queues.
+
+use kernel::net::device::Queues;
+
+/// How many queues a device can have: receive queues are there to be leased.
+pub(crate) const MAX_QUEUES: Queues = Queues { tx: 1, rx: 1024 };
+
+/// How many queues are in use before any is leased.
+pub(crate) const REAL_QUEUES: Queues = Queues { tx: 1, rx: 1 };

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Network devices.
+//!
+//! # A device's life
+//!
+//! A driver implements [`Driver`], and for a device that is made by `ip link add`,
+//! [`LinkOps`](super::link_ops::LinkOps). Each stage of a device's life has a type of its own, that
+//! offers what can be done in that stage, and is turned into the next one:
+//!
+//! - [`Setup`]: the memory has been allocated and holds the driver's private data; the driver sets
+//!   what it wants its devices to be like.
+//! - [`NewDevice`]: rtnetlink has applied the user's request; the driver adds to that, and
+//!   registers the device. For a second device that a driver creates on its own,
+//!   [`UnregisteredDevice`], which frees the device if it is dropped.
+//! - [`Registered`]: the driver may still change its mind, which is what dropping it means.
+//! - [`Device`]: the device as everybody sees it, until it goes.
+//!
+//! [`NetDevice`] is a device whose driver is not known.
+//!
+//! C headers: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h),
+//! [`include/linux/etherdevice.h`](srctree/include/linux/etherdevice.h)
+
+use crate::{
+    bindings,
+    error::to_result,
+    net::{
+        ext_ack::ExtAck,
+        namespace::Namespace,
+        rtnl::Rtnl, //
+    },
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        rcu, //
+    },
+    types::Opaque, //
+};
+use core::{
+    marker::PhantomData,
+    ops::Deref,
+    ptr, //
+};
+
+mod flags;
+mod ops;
+mod peer;
+mod setup;
+
+pub use flags::{
+    Feature,
+    Features,
+    Flag,
+    Flags,
+    PrivFlag,
+    PrivFlags, //
+};
+pub use ops::{
+    peer_entry,
+    Driver,
+    LinkStats,
+    MacChange,
+    Ops,
+    PeerEntry, //
+};
+pub use peer::Peer;
+pub use setup::{
+    Name,
+    NewDevice,
+    NewLink,
+    PcpuStats,
+    Queues,
+    Registered,
+    Setup,
+    UnregisteredDevice, //
+};
+
+/// The largest MTU that an Ethernet device can have, in bytes.
+pub const ETH_MAX_MTU: u32 = bindings::ETH_MAX_MTU;
+
+/// The largest packet that segmentation offload can build, in bytes.
+pub const GSO_MAX_SIZE: u32 = bindings::GSO_MAX_SIZE;
+
+/// Returns the headroom that the kernel reserves in each packet by default, in bytes.
+///
+/// C's `NET_SKB_PAD`.
+#[inline]
+pub fn default_headroom() -> u16 {
+    // SAFETY: It returns a constant.
+    unsafe { bindings::net_skb_pad() }
+}
+
+/// A network device of whatever driver, C's `struct net_device`.
+///
+/// # Invariants
+///
+/// A reference to it exists only from the time that the device was registered until its memory is
+/// freed; that is, at least until the RTNL, if it is held, is released, or until the RCU
+/// critical section, if we are in one, ends.
+#[repr(transparent)]
+pub struct NetDevice(Opaque<bindings::net_device>);
+
+// SAFETY: What is reachable through a shared reference is constant, atomic or synchronised by C.
+unsafe impl Sync for NetDevice {}
+
+impl NetDevice {
+    /// Borrows a device from its C pointer.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must point to a device that was registered, and whose memory stays valid for the whole
+    /// of `'a`.
+    #[inline(always)]
+    pub unsafe fn from_raw<'a>(ptr: *mut bindings::net_device) -> &'a Self {
+        // INVARIANT: The caller guarantees it.
+        // SAFETY: The caller guarantees the validity; `Self` is transparent over the C type.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// Returns the C pointer.
+    #[inline(always)]
+    pub fn as_raw(&self) -> *mut bindings::net_device {
+        self.0.get()
+    }
+
+    /// Returns the device as one of driver `T`, if it is one.
+    #[inline]
+    pub fn downcast<T: Driver>(&self) -> Option<&Device<T>> {
+        // SAFETY: By the type invariants the device is valid; its operations are set once.
+        let ops = unsafe { (*self.as_raw()).netdev_ops };
+
+        if ptr::eq(ops, T::ops().netdev()) {
+            // INVARIANT: The operations are those of `T`, which its `Setup` alone puts in place.
+            // SAFETY: `Device` is transparent over `NetDevice`.
+            Some(unsafe { &*ptr::from_ref(self).cast() })
+        } else {
+            None
+        }
+    }
+
+    /// Returns the index of the interface; it changes only while the device is moved to another
+    /// network namespace.
+    #[inline]
+    pub fn ifindex(&self) -> i32 {
+        // SAFETY: By the type invariants the device is valid.
+        let ifindex = unsafe { &raw mut (*self.as_raw()).ifindex };
+
+        // SAFETY: The field is aligned and valid for as long as the device, and written atomically.
+        unsafe { Atomic::from_ptr(ifindex) }.load(Relaxed)
+    }
+
+    /// Returns the flags of the interface.
+    #[inline(always)]
+    fn flags(&self) -> u32 {
+        // SAFETY: By the type invariants the device is valid.
+        let flags = unsafe { &raw mut (*self.as_raw()).flags };
+
+        // SAFETY: The field is aligned and valid for as long as the device.
+        unsafe { Atomic::from_ptr(flags) }.load(Relaxed)
+    }
+
+    /// Tells whether the interface has been set up (`ip link set up`).
+    #[inline(always)]
+    pub fn is_up(&self) -> bool {
+        self.flags() & u32::from(Flags::from(Flag::Up)) != 0
+    }
+
+    /// Returns the network namespace that the device is in.
+    ///
+    /// The device may leave it at any time; the namespace itself stays for as long as we are in the
+    /// RCU critical section.
+    #[inline(always)]
+    pub fn net<'g>(&self, _guard: &'g rcu::Guard) -> &'g Namespace {
+        // SAFETY: By the type invariants the device is valid, and it is always in a namespace.
+        let net = unsafe { bindings::dev_net(self.as_raw()) };
+
+        // SAFETY: A namespace is freed a grace period after its last device has left it.
+        unsafe { Namespace::from_raw(net) }
+    }
+
+    /// Returns the network namespace that the device is in, and stays in while the RTNL is held.
+    #[inline]
+    pub fn net_rtnl<'r>(&self, _rtnl: &'r Rtnl) -> &'r Namespace {
+        // SAFETY: By the type invariants the device is valid, and it is always in a namespace.
+        let net = unsafe { bindings::dev_net(self.as_raw()) };
+
+        // SAFETY: A device changes namespaces under the RTNL only, and its namespace outlives that.
+        unsafe { Namespace::from_raw(net) }
+    }
+
+    /// Tells the stack that there is a carrier: packets can be sent.
+    #[inline]
+    pub fn carrier_on(&self) {
+        // SAFETY: By the type invariants the device is valid.
+        unsafe { bindings::netif_carrier_on(self.as_raw()) };
+    }
+
+    /// Tells the stack that there is no carrier.
+    #[inline]
+    pub fn carrier_off(&self) {
+        // SAFETY: By the type invariants the device is valid.
+        unsafe { bindings::netif_carrier_off(self.as_raw()) };
+    }
+
+    /// Returns the headroom that packets for this device should have, in bytes.
+    #[inline]
+    pub fn needed_headroom(&self) -> u16 {
+        // SAFETY: By the type invariants the device is valid.
+        unsafe { (&raw const (*self.as_raw()).needed_headroom).read_volatile() }
+    }
+
+    /// Sets the headroom that packets for this device should have, in bytes.
+    ///
+    /// Readers need no lock; those that see the former value copy the packet where they must.
+    #[inline]
+    pub fn set_needed_headroom(&self, bytes: u16) {
+        // SAFETY: By the type invariants the device is valid; readers expect the field to change.
+        unsafe { (&raw mut (*self.as_raw()).needed_headroom).write_volatile(bytes) };
+    }
+
+    /// Returns the tailroom that packets for this device should have, in bytes.
+    #[inline]
+    pub fn needed_tailroom(&self) -> u16 {
+        // SAFETY: By the type invariants the device is valid.
+        unsafe { (&raw const (*self.as_raw()).needed_tailroom).read_volatile() }
+    }
+
+    /// Takes interface flags away, as a user could with `ip link set`.
+    ///
+    /// Fails if a listener to the event objects.
+    pub fn clear_flags(&self, flags: Flags, _rtnl: &Rtnl) -> Result {
+        let flags = self.flags() & !u32::from(flags);
+
+        // SAFETY: By the type invariants the device is valid; the RTNL is held.
+        to_result(unsafe {
+            bindings::dev_change_flags(self.as_raw(), flags, ExtAck::none().as_raw())
+        })
+    }
+
+    /// Counts a packet that was not sent.
+    #[inline(always)]
+    pub fn count_tx_dropped(&self) {
+        // SAFETY: By the type invariants the device is valid; the counters are per CPU.
+        unsafe { bindings::dev_core_stats_tx_dropped_inc(self.as_raw()) };
+    }
+}
+
+/// A device of driver `T`.
+///
+/// # Invariants
+///
+/// Those of [`NetDevice`]; its operations are `T`'s, and its private memory holds a `T::Data`.
+#[repr(transparent)]
+pub struct Device<T: Driver>(NetDevice, PhantomData<T>);
+
+impl<T: Driver> Device<T> {
+    /// Borrows a device from its C pointer.
+    ///
+    /// # Safety
+    ///
+    /// As for [`NetDevice::from_raw`], and the device must be one of driver `T`.
+    #[inline(always)]
+    pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::net_device) -> &'a Self {
+        // INVARIANT: The caller guarantees it.
+        // SAFETY: The caller guarantees the validity; `Self` is transparent over the C type.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// Returns the driver's private data of this device.
+    #[inline(always)]
+    pub fn data(&self) -> &T::Data {
+        // SAFETY: By the type invariants the private memory holds initialised data, which is shared
+        // from the time that the device is registered.
+        unsafe { &*setup::data_ptr::<T>(self.as_raw()) }
+    }
+
+    /// Counts packets that this device has sent.
+    #[inline(always)]
+    pub fn count_tx(&self, packets: u32, bytes: u32) {
+        const_assert!(matches!(T::STATS, PcpuStats::Traffic));
+
+        // SAFETY: A device whose driver asks for these counters has them once it is registered.
+        unsafe { bindings::dev_sw_netstats_tx_add(self.as_raw(), packets, bytes) };
+    }
+
+    /// Counts a packet that this device has received.
+    #[inline(always)]
+    pub fn count_rx(&self, bytes: u32) {
+        const_assert!(matches!(T::STATS, PcpuStats::Traffic));
+
+        // SAFETY: A device whose driver asks for these counters has them once it is registered.
+        unsafe { bindings::dev_sw_netstats_rx_add(self.as_raw(), bytes) };
+    }
+}
+
+impl<T: Driver> Deref for Device<T> {
+    type Target = NetDevice;
+
+    #[inline(always)]
+    fn deref(&self) -> &NetDevice {
+        &self.0
+    }
+}
+
+/// Devices that are to be unregistered together, which costs one grace period for all of them.
+///
+/// # Invariants
+///
+/// The list is valid and used by nobody else during `'a`, and whoever made it unregisters what is
+/// on it before the RTNL is released.
+pub struct KillList<'a>(&'a Opaque<bindings::list_head>);
+
+impl KillList<'_> {
+    /// Wraps a list that the caller of a driver's callback will unregister.
+    ///
+    /// # Safety
+    ///
+    /// `list` must be an initialised list that is used by nobody else during the lifetime of the
+    /// result, and the devices on it must be unregistered before the RTNL is released.
+    #[inline]
+    pub unsafe fn from_raw(list: *mut bindings::list_head) -> Self {
+        // INVARIANT: The caller guarantees it.
+        // SAFETY: The caller guarantees the validity; `Opaque` is transparent.
+        Self(unsafe { &*list.cast() })
+    }
+
+    /// Adds a device.
+    ///
+    /// Does nothing to a device that is on such a list already, or beyond.
+    pub fn add(&mut self, dev: &NetDevice, _rtnl: &Rtnl) {
+        // SAFETY: The device is valid, and the RTNL protects these fields.
+        let going = unsafe {
+            u32::from((*dev.as_raw()).reg_state) != bindings::netdev_reg_state_NETREG_REGISTERED
+                || bindings::unregister_netdevice_queued(dev.as_raw())
+        };
+
+        if !going {
+            // SAFETY: The device is registered and on no list, and by the type invariants ours is
+            // valid and will be seen to.
+            unsafe { bindings::unregister_netdevice_queue(dev.as_raw(), self.0.get()) };
+        }
+    }
+}

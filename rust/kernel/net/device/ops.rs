@@ -1,0 +1,528 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The operations of a network device.
+
+use super::{
+    setup::PcpuStats,
+    Device,
+    NetDevice,
+    Peer,
+    Setup, //
+};
+use crate::{
+    bindings,
+    error::{
+        from_result,
+        to_result,
+        VTABLE_DEFAULT_ERROR, //
+    },
+    net::{
+        rtnl::Rtnl,
+        skbuff::{
+            SkBuff,
+            TxContext,
+            XmitResult, //
+        },
+    },
+    prelude::*,
+    sync::rcu,
+    types::Opaque, //
+};
+use core::{
+    convert::Infallible,
+    marker::PhantomData,
+    mem::size_of, //
+};
+
+/// A driver of network devices.
+///
+/// The implementing type stands for the driver; what belongs to one device is [`Driver::Data`].
+///
+/// The operations, apart from [`Driver::start_xmit`], may sleep unless they say otherwise.
+///
+/// C: `struct net_device_ops`.
+#[vtable]
+pub trait Driver: Sized + 'static {
+    /// The private data of one device.
+    ///
+    /// It is shared with all CPUs once the device is registered, and must not need to be dropped.
+    type Data: Sync;
+
+    /// The name of the driver, as `ethtool -i` shows it.
+    const NAME: &'static CStr;
+
+    /// The counters that the stack keeps for each device.
+    const STATS: PcpuStats = PcpuStats::None;
+
+    /// Whether a device needs no filter for the addresses that it receives: it takes what it gets.
+    const RECEIVES_ALL: bool = false;
+
+    /// Whether a device hands packets to another one of this host, with offloads as they are.
+    const PASSTHRU_FEATURES: bool = false;
+
+    /// Returns the driver's operations: a static that the driver defines.
+    ///
+    /// Devices are told by its address to belong to this driver.
+    fn ops() -> &'static Ops<Self>;
+
+    /// Initialises the private data.
+    fn data() -> impl PinInit<Self::Data, Infallible>;
+
+    /// Gives a device the properties that all devices of the driver have in common.
+    ///
+    /// It has those of an Ethernet device already (`ether_setup()`).
+    fn setup(dev: &Setup<Self>);
+
+    /// Transmits a packet.
+    ///
+    /// Called with bottom halves disabled and under RCU; must not sleep.
+    fn start_xmit(dev: &Device<Self>, skb: SkBuff, context: &TxContext) -> XmitResult;
+
+    /// Called when the interface is set up.
+    fn open(_dev: &Device<Self>, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Called when the interface is set down.
+    fn stop(_dev: &Device<Self>, _rtnl: &Rtnl) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Reports statistics. May be called under RCU; must not sleep.
+    fn get_stats(_dev: &Device<Self>, _stats: &mut LinkStats<'_>) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Returns the index of the interface that this one is linked to, 0 if it is not.
+    ///
+    /// May be called under RCU; must not sleep.
+    fn iflink(_dev: &Device<Self>) -> i32 {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Called when a device on top of this one wants headroom in the packets that it is given, in
+    /// bytes; [`None`] takes the wish back. Must not sleep.
+    fn set_rx_headroom(_dev: &Device<Self>, _bytes: Option<u16>) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Called when a user changes the hardware address. Without this, it cannot be changed.
+    fn set_mac_address(_change: MacChange<'_, Self>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Returns where the private data keeps the peer, for devices that come in pairs.
+    fn peer(_data: &Self::Data) -> &Peer<Self> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// A change of the hardware address, which a driver can apply or refuse.
+pub struct MacChange<'a, T: Driver> {
+    dev: &'a Device<T>,
+    address: *mut c_void,
+}
+
+impl<'a, T: Driver> MacChange<'a, T> {
+    /// Returns the device whose address is to be changed.
+    pub fn device(&self) -> &'a Device<T> {
+        self.dev
+    }
+
+    /// Checks the address, and sets it. C: `eth_mac_addr()`.
+    pub fn apply(self) -> Result {
+        // SAFETY: Only `ndo_set_mac_address` makes such objects, of what it was called with.
+        to_result(unsafe { bindings::eth_mac_addr(self.dev.as_raw(), self.address) })
+    }
+}
+
+/// Statistics of a device, being reported.
+pub struct LinkStats<'a>(&'a mut bindings::rtnl_link_stats64);
+
+impl LinkStats<'_> {
+    /// Adds up what [`Device::count_tx`] and [`Device::count_rx`] have counted on all CPUs.
+    pub fn add_traffic<T: Driver>(&mut self, dev: &Device<T>) {
+        const_assert!(matches!(T::STATS, PcpuStats::Traffic));
+
+        // SAFETY: A device whose driver asks for these counters has them once it is registered.
+        let stats = unsafe { (*dev.as_raw()).__bindgen_anon_2.tstats };
+
+        // SAFETY: As above; `self` is valid for writes.
+        unsafe { bindings::dev_fetch_sw_netstats(self.0, stats) };
+    }
+
+    /// Takes over the number of packets that the device, not the stack, has dropped on transmit.
+    ///
+    /// The stack adds what [`NetDevice::count_tx_dropped`] has counted by itself.
+    pub fn set_tx_dropped(&mut self, dev: &NetDevice) {
+        // SAFETY: The device is valid; the counter is atomic.
+        self.0.tx_dropped = unsafe { bindings::dev_stats_read_tx_dropped(dev.as_raw()) };
+    }
+}
+
+/// The operations of a driver, for a static of the driver.
+///
+/// # Examples
+///
+/// ```
+/// use core::convert::Infallible;
+/// use kernel::net::{
+///     device::{Device, Driver, Ops, Setup},
+///     skbuff::{SkBuff, TxContext, XmitResult},
+/// };
+///
+/// /// Devices that swallow what they are given.
+/// struct Sink;
+///
+/// static SINK_OPS: Ops<Sink> = Ops::new();
+///
+/// #[vtable]
+/// impl Driver for Sink {
+///     type Data = ();
+///
+///     const NAME: &'static CStr = c"sink";
+///
+///     fn ops() -> &'static Ops<Self> {
+///         &SINK_OPS
+///     }
+///
+///     fn data() -> impl PinInit<(), Infallible> {
+///         pin_init::init_zeroed()
+///     }
+///
+///     fn setup(_dev: &Setup<Self>) {}
+///
+///     fn start_xmit(_dev: &Device<Self>, skb: SkBuff, _context: &TxContext) -> XmitResult {
+///         skb.consume();
+///         XmitResult::Sent
+///     }
+/// }
+/// ```
+#[repr(C)]
+pub struct Ops<T: Driver> {
+    netdev: bindings::net_device_ops,
+    ethtool: bindings::ethtool_ops,
+    locks: LockClasses,
+    _p: PhantomData<fn() -> T>,
+}
+
+// SAFETY: The tables are constant; the lock classes belong to lockdep, which synchronises itself.
+unsafe impl<T: Driver> Sync for Ops<T> {}
+
+/// The lock classes of the devices of a driver.
+///
+/// Devices can be stacked, and then the locks of one are taken under those of the other; with
+/// classes of their own for each driver, lockdep does not take that for a recursion.
+struct LockClasses {
+    tx_busylock: Opaque<bindings::lock_class_key>,
+    xmit_lock: Opaque<bindings::lock_class_key>,
+    addr_list_lock: Opaque<bindings::lock_class_key>,
+    instance_lock: Opaque<bindings::lock_class_key>,
+}
+
+impl<T: Driver> Ops<T> {
+    /// Makes the operations of driver `T`.
+    #[expect(clippy::new_without_default, reason = "is of use in a static only")]
+    pub const fn new() -> Self {
+        Self {
+            netdev: Self::NETDEV,
+            ethtool: Self::ETHTOOL,
+            locks: LockClasses {
+                tx_busylock: Opaque::zeroed(),
+                xmit_lock: Opaque::zeroed(),
+                addr_list_lock: Opaque::zeroed(),
+                instance_lock: Opaque::zeroed(),
+            },
+            _p: PhantomData,
+        }
+    }
+
+    /// Lets other parts of the stack ask a device for its peer.
+    ///
+    /// They call `entry`, which [`peer_entry!`](crate::net::device::peer_entry) makes.
+    pub const fn with_peer_entry(mut self, entry: PeerEntry<T>) -> Self {
+        self.netdev.ndo_get_peer_dev = Some(entry.0);
+        self
+    }
+
+    #[inline(always)]
+    pub(super) fn netdev(&'static self) -> &'static bindings::net_device_ops {
+        &self.netdev
+    }
+
+    #[inline(always)]
+    pub(super) fn ethtool(&'static self) -> &'static bindings::ethtool_ops {
+        &self.ethtool
+    }
+
+    const ETHTOOL: bindings::ethtool_ops = bindings::ethtool_ops {
+        get_drvinfo: Some(Self::get_drvinfo),
+        ..pin_init::zeroed()
+    };
+
+    const NETDEV: bindings::net_device_ops = bindings::net_device_ops {
+        ndo_init: Some(Self::init),
+        ndo_uninit: if T::HAS_PEER {
+            Some(Self::uninit)
+        } else {
+            None
+        },
+        ndo_open: if T::HAS_OPEN { Some(Self::open) } else { None },
+        ndo_stop: if T::HAS_STOP { Some(Self::stop) } else { None },
+        ndo_start_xmit: Some(Self::start_xmit),
+        ndo_features_check: if T::PASSTHRU_FEATURES {
+            Some(bindings::passthru_features_check)
+        } else {
+            None
+        },
+        ndo_set_rx_mode_async: if T::RECEIVES_ALL {
+            Some(Self::set_rx_mode)
+        } else {
+            None
+        },
+        ndo_set_mac_address: if T::HAS_SET_MAC_ADDRESS {
+            Some(Self::set_mac_address)
+        } else {
+            None
+        },
+        ndo_get_stats64: if T::HAS_GET_STATS {
+            Some(Self::get_stats)
+        } else {
+            None
+        },
+        ndo_get_iflink: if T::HAS_IFLINK {
+            Some(Self::get_iflink)
+        } else {
+            None
+        },
+        ndo_set_rx_headroom: if T::HAS_SET_RX_HEADROOM {
+            Some(Self::set_rx_headroom)
+        } else {
+            None
+        },
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// `dev` must be a device of driver `T` that is being registered.
+    unsafe extern "C" fn init(dev: *mut bindings::net_device) -> c_int {
+        let locks = &T::ops().locks;
+
+        // SAFETY: The caller guarantees that the device is valid and its queues are allocated. The
+        // keys live in a static.
+        unsafe {
+            bindings::netdev_lockdep_set_keys(
+                dev,
+                locks.tx_busylock.get(),
+                locks.xmit_lock.get(),
+                locks.addr_list_lock.get(),
+                locks.instance_lock.get(),
+            )
+        };
+        0
+    }
+
+    /// # Safety
+    ///
+    /// `dev` must be a device of driver `T` that is being unregistered, with the RTNL held.
+    unsafe extern "C" fn uninit(dev: *mut bindings::net_device) {
+        // SAFETY: The caller guarantees that the device is valid and of this driver.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        // SAFETY: The caller guarantees that the RTNL is held.
+        let rtnl = unsafe { Rtnl::assume_held() };
+
+        Peer::unlink(dev, rtnl);
+    }
+
+    /// # Safety
+    ///
+    /// `dev` must be a device of driver `T`, with the RTNL held.
+    unsafe extern "C" fn open(dev: *mut bindings::net_device) -> c_int {
+        // SAFETY: The caller guarantees that the device is valid and of this driver.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        // SAFETY: The caller guarantees that the RTNL is held.
+        let rtnl = unsafe { Rtnl::assume_held() };
+
+        from_result(|| T::open(dev, rtnl).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// `dev` must be a device of driver `T`, with the RTNL held.
+    unsafe extern "C" fn stop(dev: *mut bindings::net_device) -> c_int {
+        // SAFETY: The caller guarantees that the device is valid and of this driver.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        // SAFETY: The caller guarantees that the RTNL is held.
+        let rtnl = unsafe { Rtnl::assume_held() };
+
+        T::stop(dev, rtnl);
+        0
+    }
+
+    /// # Safety
+    ///
+    /// `dev` must be a device of driver `T`, `skb` a packet whose ownership the caller gives up
+    /// unless it gets `NETDEV_TX_BUSY`. Bottom halves must be disabled.
+    unsafe extern "C" fn start_xmit(
+        skb: *mut bindings::sk_buff,
+        dev: *mut bindings::net_device,
+    ) -> bindings::netdev_tx_t {
+        // SAFETY: The caller guarantees that the device is valid and of this driver.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        // SAFETY: The caller gives up the packet.
+        let skb = unsafe { SkBuff::from_raw(skb) };
+        // SAFETY: The caller guarantees that bottom halves are disabled.
+        let context = unsafe { TxContext::assume() };
+
+        T::start_xmit(dev, skb, context).into_raw()
+    }
+
+    /// # Safety
+    ///
+    /// None beyond the types: there is nothing to filter.
+    unsafe extern "C" fn set_rx_mode(
+        _dev: *mut bindings::net_device,
+        _unicast: *mut bindings::netdev_hw_addr_list,
+        _multicast: *mut bindings::netdev_hw_addr_list,
+    ) -> c_int {
+        0
+    }
+
+    /// # Safety
+    ///
+    /// `dev` must be a device of driver `T`, `address` what `eth_mac_addr()` expects, and the locks
+    /// that it needs must be held.
+    unsafe extern "C" fn set_mac_address(
+        dev: *mut bindings::net_device,
+        address: *mut c_void,
+    ) -> c_int {
+        // SAFETY: The caller guarantees that the device is valid and of this driver.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+
+        from_result(|| T::set_mac_address(MacChange { dev, address }).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// `dev` must be a device of driver `T`, `stats` must be valid for writes.
+    unsafe extern "C" fn get_stats(
+        dev: *mut bindings::net_device,
+        stats: *mut bindings::rtnl_link_stats64,
+    ) {
+        // SAFETY: The caller guarantees that the device is valid and of this driver.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        // SAFETY: The caller guarantees that `stats` is valid.
+        let stats = unsafe { &mut *stats };
+
+        T::get_stats(dev, &mut LinkStats(stats));
+    }
+
+    /// # Safety
+    ///
+    /// `dev` must be a device of driver `T`.
+    unsafe extern "C" fn get_iflink(dev: *const bindings::net_device) -> c_int {
+        // SAFETY: The caller guarantees that the device is valid and of this driver.
+        T::iflink(unsafe { Device::<T>::from_raw(dev.cast_mut()) })
+    }
+
+    /// # Safety
+    ///
+    /// `dev` must be a device of driver `T`.
+    unsafe extern "C" fn set_rx_headroom(dev: *mut bindings::net_device, bytes: c_int) {
+        // SAFETY: The caller guarantees that the device is valid and of this driver.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        // A negative number takes the wish back; what does not fit the devices' field is cut.
+        let bytes = u32::try_from(bytes)
+            .ok()
+            .map(|bytes| u16::try_from(bytes).unwrap_or(u16::MAX));
+
+        T::set_rx_headroom(dev, bytes);
+    }
+
+    /// # Safety
+    ///
+    /// `info` must be valid for writes.
+    unsafe extern "C" fn get_drvinfo(
+        _dev: *mut bindings::net_device,
+        info: *mut bindings::ethtool_drvinfo,
+    ) {
+        const_assert!(T::NAME.to_bytes_with_nul().len() <= size_of::<[u8; 32]>());
+
+        // SAFETY: The caller guarantees that `info` is valid; the name fits, as asserted.
+        unsafe {
+            core::ptr::copy_nonoverlapping(
+                T::NAME.as_char_ptr(),
+                (&raw mut (*info).driver).cast(),
+                T::NAME.to_bytes_with_nul().len(),
+            )
+        };
+    }
+
+    /// Returns a device's peer, or null.
+    ///
+    /// For [`peer_entry!`](crate::net::device::peer_entry).
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be a device of driver `T`, and the caller must be in an RCU critical section that
+    /// lasts for as long as it uses the result.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub unsafe fn peer_of(dev: *mut bindings::net_device) -> *mut bindings::net_device {
+        // SAFETY: The caller guarantees that the device is valid and of this driver.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+
+        T::peer(dev.data())
+            .get(&rcu::read_lock())
+            .map_or(core::ptr::null_mut(), |peer| peer.as_raw())
+    }
+}
+
+/// The function by which other parts of the stack ask a device of driver `T` for its peer.
+pub struct PeerEntry<T>(
+    unsafe extern "C" fn(*mut bindings::net_device) -> *mut bindings::net_device,
+    PhantomData<T>,
+);
+
+impl<T: Driver> PeerEntry<T> {
+    /// Wraps the function.
+    ///
+    /// # Safety
+    ///
+    /// The function must do what [`Ops::peer_of`] does.
+    #[doc(hidden)]
+    pub const unsafe fn new(
+        function: unsafe extern "C" fn(*mut bindings::net_device) -> *mut bindings::net_device,
+    ) -> Self {
+        Self(function, PhantomData)
+    }
+}
+
+/// Makes the function of a driver that returns a device's peer, under a name that C knows.
+///
+/// Kernels that avoid indirect calls (`CONFIG_MITIGATION_RETPOLINE`) compare the operation with
+/// functions that they know by name, and call these directly; so the operation must be the very
+/// function that C declares. On other kernels nothing is exported.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __net_device_peer_entry {
+    ($name:ident, $driver:ty) => {{
+        /// # Safety
+        ///
+        /// As for `kernel::net::device::Ops::peer_of`.
+        #[cfg_attr(CONFIG_MITIGATION_RETPOLINE, $crate::prelude::export)]
+        unsafe extern "C" fn $name(
+            dev: *mut $crate::bindings::net_device,
+        ) -> *mut $crate::bindings::net_device {
+            // SAFETY: The caller guarantees what `peer_of()` asks for.
+            unsafe { $crate::net::device::Ops::<$driver>::peer_of(dev) }
+        }
+
+        // SAFETY: The function is as `PeerEntry` wants it.
+        unsafe { $crate::net::device::PeerEntry::<$driver>::new($name) }
+    }};
+}
+
+#[doc(inline)]
+pub use __net_device_peer_entry as peer_entry;
