@@ -254,7 +254,7 @@ impl NetDevice {
 ///
 /// Those of [`NetDevice`]; its operations are `T`'s, and its private memory holds a `T::Data`.
 #[repr(transparent)]
-pub struct Device<T: Driver>(NetDevice, PhantomData<T>);
+pub struct Device<T: Driver>(NetDevice, PhantomData<fn() -> T>);
 
 impl<T: Driver> Device<T> {
     /// Borrows a device from its C pointer.

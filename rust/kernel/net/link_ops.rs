@@ -31,13 +31,10 @@ use crate::{
         ext_ack::ExtAck,
         namespace::Namespace,
         nlattr::{
-            Attr,
             AttrSet,
-            Bytes,
             Family,
             Key,
             MsgWriter,
-            Prefixed,
             Validated, //
         },
         rtnl::Rtnl, //
@@ -52,119 +49,16 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    ptr::{
-        self,
-        NonNull, //
-    },
+    ptr::NonNull, //
 };
 
-/// The attributes that links of all kinds have, C's `IFLA_*`.
-///
-/// rtnetlink validates them, and applies most of them by itself.
-pub struct LinkAttrs;
+mod attrs;
 
-impl Family for LinkAttrs {
-    const MAX: usize = bindings::__IFLA_MAX as usize - 1;
-}
-
-impl LinkAttrs {
-    /// The hardware address.
-    // SAFETY: Every attribute can be read as bytes.
-    pub const ADDRESS: Key<Self, Bytes> = unsafe { Key::new(bindings::IFLA_ADDRESS) };
-
-    /// The name of the interface, with or without a NUL at the end.
-    // SAFETY: Every attribute can be read as bytes.
-    pub const NAME: Key<Self, Bytes> = unsafe { Key::new(bindings::IFLA_IFNAME) };
-}
-
-impl AttrSet<'_, LinkAttrs> {
-    /// Returns the name that the user has chosen, if any.
-    pub fn name(self) -> Option<Name> {
-        self.get(LinkAttrs::NAME).map(|bytes| {
-            let len = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
-
-            Name::chosen(&bytes[..len])
-        })
-    }
-
-    /// Checks the hardware address, if one is given, as one for an Ethernet device.
-    ///
-    /// Returns [`EINVAL`] if it has another length, [`EADDRNOTAVAIL`] if it is all zero or a
-    /// multicast address.
-    pub fn validate_ethernet_address(self) -> Result {
-        let Some(address) = self.get(LinkAttrs::ADDRESS) else {
-            return Ok(());
-        };
-
-        let address: &[u8; bindings::ETH_ALEN as usize] = address.try_into().map_err(|_| EINVAL)?;
-
-        // SAFETY: The address is as long as one of an Ethernet device.
-        if unsafe { bindings::is_valid_ether_addr(address.as_ptr()) } {
-            Ok(())
-        } else {
-            Err(EADDRNOTAVAIL)
-        }
-    }
-}
-
-/// What describes the second device of a pair: a `struct ifinfomsg` and [`LinkAttrs`] of its own.
-///
-/// A type of attribute for [`nl_attributes!`](crate::nl_attributes).
-pub type PeerAttr = Prefixed<bindings::ifinfomsg>;
-
-/// The parsed contents of a [`PeerAttr`].
-///
-/// # Invariants
-///
-/// Each entry of the table is null or points to a validated attribute that is valid during `'a`.
-pub struct PeerInfo<'a> {
-    ifindex: i32,
-    table: [*mut bindings::nlattr; LinkAttrs::MAX + 1],
-    _p: PhantomData<&'a ()>,
-}
-
-impl<'a> PeerInfo<'a> {
-    /// Parses the attribute, which must be one that a [`PeerAttr`] key gave.
-    pub fn parse(attr: Attr<'a>, extack: ExtAck<'_>) -> Result<Self> {
-        if attr.payload().len() < size_of::<bindings::ifinfomsg>() {
-            return Err(EINVAL);
-        }
-
-        let mut table = [ptr::null_mut(); LinkAttrs::MAX + 1];
-
-        // SAFETY: The table has the size that the function expects, and the attribute starts with
-        // a `struct ifinfomsg`, as checked above.
-        to_result(unsafe {
-            bindings::rtnl_nla_parse_ifinfomsg(table.as_mut_ptr(), attr.as_raw(), extack.as_raw())
-        })?;
-
-        // SAFETY: As above.
-        let info = unsafe {
-            attr.payload()
-                .as_ptr()
-                .cast::<bindings::ifinfomsg>()
-                .read_unaligned()
-        };
-
-        // INVARIANT: The parser points into the attribute, and validates what it finds there.
-        Ok(Self {
-            ifindex: info.ifi_index,
-            table,
-            _p: PhantomData,
-        })
-    }
-
-    /// Returns the index that the user wants the device to have, 0 if any will do.
-    pub fn ifindex(&self) -> i32 {
-        self.ifindex
-    }
-
-    /// Returns the attributes.
-    pub fn attrs(&self) -> AttrSet<'_, LinkAttrs> {
-        // SAFETY: By the type invariants the table is as `AttrSet` wants it. It is only read from.
-        unsafe { AttrSet::from_raw(self.table.as_ptr().cast_mut()) }
-    }
-}
+pub use attrs::{
+    LinkAttrs,
+    PeerAttr,
+    PeerInfo, //
+};
 
 /// A request to create a link. `'a` is the lifetime of the request.
 pub struct NewLinkParams<'a, T: LinkOps> {
@@ -522,6 +416,73 @@ impl<T: LinkOps> LinkTable<T> {
 /// A kind of links that users can create, for as long as this lives.
 ///
 /// Dropping it deletes all links of the kind.
+///
+/// # Examples
+///
+/// ```
+/// # use core::convert::Infallible;
+/// # use kernel::net::{
+/// #     device::{Device, Driver, NewDevice, NewLink, Ops, Setup},
+/// #     link_ops::{LinkOps, LinkTable, NewLinkParams, Registration},
+/// #     rtnl::Rtnl,
+/// #     skbuff::{SkBuff, TxContext, XmitResult},
+/// # };
+/// # use kernel::nl_attributes;
+/// struct Sink;
+///
+/// static TABLE: LinkTable<Sink> = LinkTable::new();
+///
+/// nl_attributes! {
+///     /// There is nothing to configure.
+///     struct NoAttrs(max = 0) {}
+/// }
+///
+/// #[vtable]
+/// impl LinkOps for Sink {
+///     type Attrs = NoAttrs;
+///
+///     const KIND: &'static CStr = c"rust_sink";
+///
+///     fn table() -> &'static LinkTable<Self> {
+///         &TABLE
+///     }
+///
+///     fn new_link<'a>(
+///         dev: NewDevice<'a, Self>,
+///         _params: &NewLinkParams<'_, Self>,
+///         rtnl: &'a Rtnl,
+///     ) -> Result<NewLink<'a, Self>> {
+///         dev.register(rtnl)
+///     }
+/// }
+///
+/// // `impl Driver for Sink` is left out here, see `Ops`.
+/// # static OPS: Ops<Sink> = Ops::new();
+/// # #[vtable]
+/// # impl Driver for Sink {
+/// #     type Data = ();
+/// #     const NAME: &'static CStr = c"sink";
+/// #     fn ops() -> &'static Ops<Self> {
+/// #         &OPS
+/// #     }
+/// #     fn data() -> impl PinInit<(), Infallible> {
+/// #         pin_init::init_zeroed()
+/// #     }
+/// #     fn setup(_dev: &Setup<Self>) {}
+/// #     fn start_xmit(_dev: &Device<Self>, skb: SkBuff, _context: &TxContext) -> XmitResult {
+/// #         skb.consume();
+/// #         XmitResult::Sent
+/// #     }
+/// # }
+/// let links = Registration::<Sink>::new()?;
+///
+/// // `ip link add type rust_sink` works now. There cannot be two such kinds.
+/// assert!(Registration::<Sink>::new().is_err());
+///
+/// drop(links);
+/// assert!(Registration::<Sink>::new().is_ok());
+/// # Ok::<(), Error>(())
+/// ```
 ///
 /// # Invariants
 ///

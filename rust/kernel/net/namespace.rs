@@ -26,7 +26,8 @@ use core::ptr::{
 /// use kernel::sync::aref::ARef;
 ///
 /// // The namespace of the process that makes the system call we serve.
-/// let net = current!().net_namespace().ok_or(ENODEV)?;
+/// let task = current!();
+/// let net = task.net_namespace().ok_or(ENODEV)?;
 /// assert!(net == net);
 ///
 /// // Keeps it alive beyond the borrow.

@@ -32,7 +32,8 @@ impl Rtnl {
     /// # Safety
     ///
     /// The current task must hold the RTNL for the whole of `'a`.
-    #[inline]
+    // Not inlined, so that the warning's data is there once only.
+    #[inline(never)]
     pub unsafe fn assume_held<'a>() -> &'a Self {
         // INVARIANT: The caller guarantees that the RTNL is held.
         const HELD: &Rtnl = &Rtnl(NotThreadSafe);
