@@ -35,7 +35,6 @@ use kernel::{
             NewLink,
             Ops,
             PcpuStats,
-            Peer,
             PrivFlag,
             Queues,
             Registered,
@@ -119,11 +118,10 @@ static LINK_TABLE: LinkTable<Netkit> = LinkTable::new();
 
 /// What the driver keeps for each device.
 ///
-/// The transmit path needs the first fields, which share a cache line.
+/// The transmit path needs the first fields, which share a cache line with the peer.
 #[repr(C)]
 #[pin_data]
 struct NetkitData {
-    peer: Peer<Netkit>,
     /// What becomes of packets that no program decides on.
     policy: Policy,
     scrub: Scrub,
@@ -252,7 +250,7 @@ impl LinkOps for Netkit {
 
         Self::settle(&dev, &config, rtnl)?;
         if let Some(peer) = peer {
-            Peer::link(&dev, &peer, rtnl)?;
+            dev.join(&peer, rtnl)?;
             peer.keep();
         }
         Ok(dev)
@@ -268,7 +266,7 @@ impl LinkOps for Netkit {
     }
 
     fn delete_link(dev: &Device<Self>, kill: &mut KillList<'_>, rtnl: &Rtnl) {
-        let peer = Peer::unlink(dev, rtnl);
+        let peer = dev.part(rtnl);
 
         kill.add(dev, rtnl);
         if let Some(peer) = peer {
@@ -277,7 +275,7 @@ impl LinkOps for Netkit {
     }
 
     fn link_net<'r>(dev: &Device<Self>, rtnl: &'r Rtnl) -> &'r Namespace {
-        dev.data().peer.get_rtnl(rtnl).unwrap_or(dev).net_rtnl(rtnl)
+        dev.peer_rtnl(rtnl).unwrap_or(dev).net_rtnl(rtnl)
     }
 
     fn report_room() -> usize {
@@ -304,7 +302,6 @@ impl Driver for Netkit {
 
     fn data() -> impl PinInit<NetkitData, Infallible> {
         pin_init!(NetkitData {
-            peer: Peer::none(),
             policy: Policy::new(Action::PASS),
             scrub: Scrub::Default,
             mode: Mode::L3,
@@ -369,7 +366,7 @@ impl Driver for Netkit {
             return Ok(());
         }
 
-        let peer = data.peer.get_rtnl(rtnl).ok_or(ENOTCONN)?;
+        let peer = dev.peer_rtnl(rtnl).ok_or(ENOTCONN)?;
 
         if peer.is_up() {
             dev.carrier_on();
@@ -380,7 +377,7 @@ impl Driver for Netkit {
 
     fn stop(dev: &Device<Self>, rtnl: &Rtnl) {
         dev.carrier_off();
-        if let Some(peer) = dev.data().peer.get_rtnl(rtnl) {
+        if let Some(peer) = dev.peer_rtnl(rtnl) {
             peer.carrier_off();
         }
     }
@@ -393,7 +390,7 @@ impl Driver for Netkit {
     fn iflink(dev: &Device<Self>) -> i32 {
         let guard = rcu::read_lock();
 
-        dev.data().peer.get(&guard).map_or(0, |peer| peer.ifindex())
+        dev.peer(&guard).map_or(0, |peer| peer.ifindex())
     }
 
     fn set_rx_headroom(dev: &Device<Self>, bytes: Option<u16>) {
@@ -403,7 +400,7 @@ impl Driver for Netkit {
         dev.data().headroom.store(own.into(), Relaxed);
 
         // Packets pass both ends, so both ask for what either of them wants.
-        let Some(peer) = dev.data().peer.get(&guard) else {
+        let Some(peer) = dev.peer(&guard) else {
             return dev.set_needed_headroom(own);
         };
         let both = max(own, peer.data().headroom.load(Relaxed) as u16);
@@ -417,10 +414,6 @@ impl Driver for Netkit {
             Mode::L2 => change.apply(),
             Mode::L3 => Err(EOPNOTSUPP),
         }
-    }
-
-    fn peer(data: &NetkitData) -> &Peer<Self> {
-        &data.peer
     }
 }
 
@@ -437,7 +430,7 @@ fn transmit(
 ) -> Result<(), Dropped> {
     let data = dev.data();
     let len = skb.len();
-    let peer = data.peer.get(guard).filter(|peer| peer.is_up());
+    let peer = dev.peer(guard).filter(|peer| peer.is_up());
     let peer = peer.ok_or(Dropped)?;
 
     let frame = skb.into_frame().map_err(|_| Dropped)?;

@@ -305,7 +305,7 @@ pub(crate) fn change<'a>(
     rtnl: &Rtnl,
 ) -> Result {
     let this = dev.data();
-    let peer = this.peer.get_rtnl(rtnl);
+    let peer = dev.peer_rtnl(rtnl);
 
     if !this.primary {
         extack.set_msg(c"Both ends are configured through the primary");
@@ -376,7 +376,7 @@ pub(crate) fn report(dev: &Device<Netkit>, msg: &mut MsgWriter<'_>, rtnl: &Rtnl)
     msg.put(NetkitAttrs::TAILROOM, dev.needed_tailroom())?;
     msg.put(NetkitAttrs::PAIRING, this.pairing as u32)?;
 
-    if let Some(peer) = this.peer.get_rtnl(rtnl) {
+    if let Some(peer) = dev.peer_rtnl(rtnl) {
         let peer = peer.data();
 
         msg.put(NetkitAttrs::PEER_POLICY, peer.policy.to_netlink())?;

@@ -66,7 +66,8 @@ pub use ops::{
     Ops,
     PeerEntry, //
 };
-pub use peer::Peer;
+use peer::Peer;
+pub(crate) use setup::Private;
 pub use setup::{
     Name,
     NewDevice,
@@ -252,7 +253,7 @@ impl NetDevice {
 ///
 /// # Invariants
 ///
-/// Those of [`NetDevice`]; its operations are `T`'s, and its private memory holds a `T::Data`.
+/// Those of [`NetDevice`]; its operations are `T`'s, and its private memory holds a `Private<T>`.
 #[repr(transparent)]
 pub struct Device<T: Driver>(NetDevice, PhantomData<fn() -> T>);
 
@@ -272,9 +273,7 @@ impl<T: Driver> Device<T> {
     /// Returns the driver's private data of this device.
     #[inline(always)]
     pub fn data(&self) -> &T::Data {
-        // SAFETY: By the type invariants the private memory holds initialised data, which is shared
-        // from the time that the device is registered.
-        unsafe { &*setup::data_ptr::<T>(self.as_raw()) }
+        &setup::private(self).data
     }
 
     /// Counts packets that this device has sent.

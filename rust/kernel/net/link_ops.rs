@@ -24,6 +24,7 @@ use crate::{
             Name,
             NewDevice,
             NewLink,
+            Private,
             Queues,
             Setup,
             UnregisteredDevice, //
@@ -202,7 +203,7 @@ impl<T: LinkOps> LinkTable<T> {
 
     const OPS: bindings::rtnl_link_ops = bindings::rtnl_link_ops {
         kind: as_char_ptr_in_const_context(T::KIND),
-        priv_size: size_of::<T::Data>(),
+        priv_size: size_of::<Private<T>>(),
         alloc: Some(Self::alloc),
         setup: Some(Self::setup),
         peer_type: match T::PEER_ATTR {
@@ -261,7 +262,7 @@ impl<T: LinkOps> LinkTable<T> {
         // SAFETY: The caller guarantees that the name is valid; `setup` is as it must be.
         let dev = unsafe {
             bindings::alloc_netdev_mqs(
-                size_of::<T::Data>() as c_int,
+                size_of::<Private<T>>() as c_int,
                 name,
                 name_assign_type,
                 Some(Self::setup),
@@ -486,8 +487,8 @@ impl<T: LinkOps> LinkTable<T> {
 ///
 /// # Invariants
 ///
-/// The table of the kind is registered, by this object.
-pub struct Registration<T: LinkOps>(PhantomData<fn() -> T>);
+/// The table is registered, by this object.
+pub struct Registration<T: LinkOps>(&'static LinkTable<T>);
 
 impl<T: LinkOps> Registration<T> {
     /// Registers the kind. May sleep.
@@ -505,15 +506,15 @@ impl<T: LinkOps> Registration<T> {
             .inspect_err(|_| table.registered.store(false, Relaxed))?;
 
         // INVARIANT: The table has just been registered.
-        Ok(Self(PhantomData))
+        Ok(Self(table))
     }
 }
 
 impl<T: LinkOps> Drop for Registration<T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants the table is registered.
-        unsafe { bindings::rtnl_link_unregister(T::table().as_raw()) };
+        unsafe { bindings::rtnl_link_unregister(self.0.as_raw()) };
 
-        T::table().registered.store(false, Relaxed);
+        self.0.registered.store(false, Relaxed);
     }
 }

@@ -6,7 +6,6 @@ use super::{
     setup::PcpuStats,
     Device,
     NetDevice,
-    Peer,
     Setup, //
 };
 use crate::{
@@ -108,11 +107,6 @@ pub trait Driver: Sized + 'static {
 
     /// Called when a user changes the hardware address. Without this, it cannot be changed.
     fn set_mac_address(_change: MacChange<'_, Self>) -> Result {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Returns where the private data keeps the peer, for devices that come in pairs.
-    fn peer(_data: &Self::Data) -> &Peer<Self> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
@@ -262,11 +256,7 @@ impl<T: Driver> Ops<T> {
 
     const NETDEV: bindings::net_device_ops = bindings::net_device_ops {
         ndo_init: Some(Self::init),
-        ndo_uninit: if T::HAS_PEER {
-            Some(Self::uninit)
-        } else {
-            None
-        },
+        ndo_uninit: Some(Self::uninit),
         ndo_open: if T::HAS_OPEN { Some(Self::open) } else { None },
         ndo_stop: if T::HAS_STOP { Some(Self::stop) } else { None },
         ndo_start_xmit: Some(Self::start_xmit),
@@ -332,7 +322,7 @@ impl<T: Driver> Ops<T> {
         // SAFETY: The caller guarantees that the RTNL is held.
         let rtnl = unsafe { Rtnl::assume_held() };
 
-        Peer::unlink(dev, rtnl);
+        dev.part(rtnl);
     }
 
     /// # Safety
@@ -473,8 +463,7 @@ impl<T: Driver> Ops<T> {
         // SAFETY: The caller guarantees that the device is valid and of this driver.
         let dev = unsafe { Device::<T>::from_raw(dev) };
 
-        T::peer(dev.data())
-            .get(&rcu::read_lock())
+        dev.peer(&rcu::read_lock())
             .map_or(core::ptr::null_mut(), |peer| peer.as_raw())
     }
 }

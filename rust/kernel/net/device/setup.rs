@@ -8,6 +8,7 @@ use super::{
     Features,
     Flags,
     NetDevice,
+    Peer,
     PrivFlags, //
 };
 use crate::{
@@ -25,18 +26,35 @@ use core::{
     ptr::NonNull, //
 };
 
-/// Returns where the private data of a device lies.
+/// What the private memory of a device holds.
+#[pin_data]
+#[repr(C)]
+pub(crate) struct Private<T: Driver> {
+    pub(super) peer: Peer<T>,
+    #[pin]
+    pub(super) data: T::Data,
+}
+
+/// Returns where the private memory of a device lies.
 ///
 /// The counterpart of `netdev_priv()`.
 #[inline(always)]
-pub(super) fn data_ptr<T: Driver>(dev: *mut bindings::net_device) -> *mut T::Data {
+fn private_ptr<T: Driver>(dev: *mut bindings::net_device) -> *mut Private<T> {
     // The C side aligns the private memory to a cache line within an allocation that is aligned to
     // this at least.
-    const_assert!(align_of::<T::Data>() <= bindings::ARCH_KMALLOC_MINALIGN);
+    const_assert!(align_of::<Private<T>>() <= bindings::ARCH_KMALLOC_MINALIGN);
 
     // `wrapping_byte_add`, since a method that takes no `unsafe` cannot promise that `dev` is valid.
     dev.wrapping_byte_add(core::mem::offset_of!(bindings::net_device, priv_))
         .cast()
+}
+
+/// Returns what the private memory of a device holds.
+#[inline(always)]
+pub(super) fn private<T: Driver>(dev: &Device<T>) -> &Private<T> {
+    // SAFETY: By the invariants of `Device` the private memory is initialised, and shared from the
+    // time that the device is registered.
+    unsafe { &*private_ptr::<T>(dev.as_raw()) }
 }
 
 /// Tells whether a device is registered, and not about to be unregistered.
@@ -142,7 +160,7 @@ impl<T: Driver> Setup<T> {
     ///
     /// # Safety
     ///
-    /// `dev` must be a zeroed device, with memory for a `T::Data`, that `alloc_netdev_mqs()` is
+    /// `dev` must be a zeroed device, with memory for a `Private<T>`, that `alloc_netdev_mqs()` is
     /// about to set up.
     pub(crate) unsafe fn init(dev: *mut bindings::net_device) {
         const_assert!(
@@ -150,11 +168,14 @@ impl<T: Driver> Setup<T> {
             "a device that was never registered is freed without notice to its driver"
         );
 
-        // SAFETY: The caller guarantees that the memory is there, and that nobody uses it yet.
-        let init = unsafe { T::data().__init(data_ptr::<T>(dev)) };
+        let init = pin_init!(Private {
+            peer: Peer::none(),
+            data <- T::data(),
+        });
 
-        // `init` cannot be an error: `Infallible` has no values.
-        let Ok(()) = init;
+        // SAFETY: The caller guarantees that the memory is there, and that nobody uses it yet. It
+        // does not move. There is no error that could be returned.
+        let Ok(()) = unsafe { init.__init(private_ptr::<T>(dev)) };
 
         // SAFETY: The caller guarantees that the device is being set up.
         unsafe { bindings::ether_setup(dev) };
@@ -377,7 +398,7 @@ impl<'a, T: Driver> NewDevice<'a, T> {
     pub fn data(&mut self) -> Pin<&mut T::Data> {
         // SAFETY: By the type invariants the data is initialised, and nobody else uses it; it stays
         // where it is.
-        unsafe { Pin::new_unchecked(&mut *data_ptr::<T>(self.as_raw())) }
+        unsafe { Pin::new_unchecked(&mut (*private_ptr::<T>(self.as_raw())).data) }
     }
 
     /// Registers the device: from now on everybody sees it.
