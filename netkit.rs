@@ -245,6 +245,9 @@ impl LinkOps for Netkit {
         }
         Self::configure(&dev, &config, params.link.has(LinkAttrs::ADDRESS));
         dev.data().configure(&config, true);
+        if config.pairing == Pairing::Single {
+            dev.set_xdp_features(netkit_rxq::xdp_features());
+        }
 
         let dev = dev.register(rtnl)?;
 

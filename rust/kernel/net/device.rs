@@ -56,7 +56,9 @@ pub use flags::{
     Flag,
     Flags,
     PrivFlag,
-    PrivFlags, //
+    PrivFlags,
+    XdpFeature,
+    XdpFeatures, //
 };
 pub use ops::{
     peer_entry,

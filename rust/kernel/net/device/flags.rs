@@ -95,3 +95,22 @@ impl_flags!(
         GsoEncapAll = bindings::NETIF_F_GSO_ENCAP_ALL,
     }
 );
+
+impl_flags!(
+    /// What XDP can do with a device, C's `enum netdev_xdp_act`.
+    #[derive(Debug, Clone, Default, Copy, PartialEq, Eq)]
+    pub struct XdpFeatures(u32);
+
+    /// One thing that XDP can do with a device.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum XdpFeature {
+        /// Programs can pass, drop and send back.
+        Basic = bindings::netdev_xdp_act_NETDEV_XDP_ACT_BASIC,
+
+        /// Programs can redirect.
+        Redirect = bindings::netdev_xdp_act_NETDEV_XDP_ACT_REDIRECT,
+
+        /// AF_XDP sockets can be served without copies.
+        XskZeroCopy = bindings::netdev_xdp_act_NETDEV_XDP_ACT_XSK_ZEROCOPY,
+    }
+);

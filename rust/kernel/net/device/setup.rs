@@ -9,7 +9,8 @@ use super::{
     Flags,
     NetDevice,
     Peer,
-    PrivFlags, //
+    PrivFlags,
+    XdpFeatures, //
 };
 use crate::{
     bindings,
@@ -327,6 +328,15 @@ impl<T: Driver> Setup<T> {
     pub fn inherit_vlan_features(&self, without: Features) {
         // SAFETY: By the type invariants the device is ours to write to.
         unsafe { (*self.as_raw()).vlan_features = (*self.as_raw()).features & !u64::from(without) };
+    }
+
+    /// Sets what XDP can do with the device.
+    pub fn set_xdp_features(&self, features: XdpFeatures) {
+        // SAFETY: The pointer is valid, it is only offset.
+        self.set(
+            |dev| unsafe { &raw mut (*dev).xdp_features },
+            features.into(),
+        );
     }
 
     /// Sets the size of the largest packet that the device takes for segmentation, in bytes.
