@@ -129,7 +129,7 @@ struct NetkitData {
     mode: Mode,
     pairing: Pairing,
     primary: bool,
-    /// The headroom that this end wants, in bytes. Written under the RTNL.
+    /// The headroom that this end wants, in bytes.
     headroom: Atomic<u32>,
 }
 
