@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+Namespaces and the netkit devices in them.
+"""
+
+import atexit
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Self
+
+from net.lib.py import KsftNamedVariant, NetNS, NetNSEnter, defer, ip, ksft_busy_wait
+
+from .packet import ETH_P_TEST, PacketSocket
+from .rtnl import Attrs, Link, Refused, Rtnl, Value, ns_fd
+
+IFF_UP = 0x1
+
+
+class Mode(IntEnum):
+    L2 = 0
+    L3 = 1
+
+
+MODES = [KsftNamedVariant(mode.name, mode) for mode in Mode]
+
+
+class Policy(IntEnum):
+    NEXT = -1
+    PASS = 0
+    DROP = 2
+    REDIRECT = 7
+
+
+class Scrub(IntEnum):
+    NONE = 0
+    DEFAULT = 1
+
+
+class Pairing(IntEnum):
+    PAIR = 0
+    SINGLE = 1
+
+
+class Namespace:
+    """A network namespace and a socket to talk about its links."""
+
+    def __init__(self, ipv6: bool = False) -> None:
+        self._ns = NetNS()
+        self.exists = True
+        self.name = str(self._ns)
+        self.rtnl = Rtnl(self.name)
+        # The loopback device, and what tunnel drivers put everywhere.
+        self._inherent = self.rtnl.names()
+        if not ipv6:
+            # Devices that speak unasked spoil counters.
+            self.sysctl("net/ipv6/conf/default/disable_ipv6", 1)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def devices(self) -> set[str]:
+        """Names of the devices that the test put here."""
+        return self.rtnl.names() - self._inherent
+
+    def clear(self) -> None:
+        for name in self.devices():
+            # A device may have gone together with another one.
+            if name in self.devices():
+                self.rtnl.dellink({"ifname": name})
+
+    def sysctl(self, name: str, value: int) -> None:
+        with NetNSEnter(self.name):
+            Path("/proc/sys", name).write_text(str(value), encoding="ascii")
+
+    def ip(self, args: str) -> None:
+        ip(args, ns=self.name)
+
+    def nsid(self, other: Self) -> int | None:
+        """What this namespace calls another one."""
+        known = {
+            entry.get("name"): entry["nsid"]
+            for entry in ip("netns list-id", json=True, ns=self.name)
+        }
+        return known.get(other.name)
+
+    def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        with NetNSEnter(self.name):
+            made = socket.socket(family, kind, protocol)
+        made.settimeout(30)
+        return made
+
+    def delete(self) -> None:
+        self.exists = False
+        self.rtnl.close()
+        self._ns.__del__()
+
+
+# Namespaces that no test case has at the moment, by whether they speak IPv6.
+_idle: dict[bool, list[Namespace]] = {False: [], True: []}
+
+
+@atexit.register
+def _delete_idle() -> None:
+    for spaces in _idle.values():
+        for ns in spaces:
+            ns.delete()
+
+
+def namespaces(count: int, ipv6: bool = False) -> list[Namespace]:
+    """Namespaces until the end of the test case.
+
+    Making and deleting them takes longer than most of the test cases, so that
+    they serve again and again, emptied.
+    """
+    return [_lent(ipv6) for _ in range(count)]
+
+
+def _lent(ipv6: bool) -> Namespace:
+    ns = _idle[ipv6].pop() if _idle[ipv6] else Namespace(ipv6)
+    defer(_returned, ns, ipv6)
+    return ns
+
+
+def _returned(ns: Namespace, ipv6: bool) -> None:
+    if ns.exists:
+        ns.clear()
+        _idle[ipv6].append(ns)
+
+
+@dataclass(frozen=True)
+class Port:
+    """One netkit device and where it is."""
+
+    ns: Namespace
+    name: str
+
+    @property
+    def link(self) -> Link:
+        return self.ns.rtnl.getlink(self.name)
+
+    @property
+    def stats(self) -> dict[str, int]:
+        return self.link.stats
+
+    @property
+    def address(self) -> bytes:
+        return bytes.fromhex(self.link.address.replace(":", ""))
+
+    def up(self) -> None:
+        self.ns.rtnl.change(self.name, {}, IFF_UP, IFF_UP)
+
+    def down(self) -> None:
+        self.ns.rtnl.change(self.name, {}, 0, IFF_UP)
+
+    def change(self, **data: Value) -> None:
+        self.ns.rtnl.change(self.name, netkit(**data))
+
+    def configure(self, *addresses: str) -> None:
+        for address in addresses:
+            self.ns.rtnl.newaddr(self.name, address)
+
+    def packets(self, protocol: int = ETH_P_TEST) -> PacketSocket:
+        return PacketSocket(self.ns.name, self.name, protocol)
+
+
+def emptied(ns: Namespace) -> None:
+    """Waits until the namespace has lost all its devices."""
+    ksft_busy_wait(
+        lambda: ns.devices() == set(), deadline=60, comment="devices are left"
+    )
+
+
+def netkit(**data: Value) -> Attrs:
+    """The attributes of a request about a netkit device."""
+    return {
+        "linkinfo": {
+            "kind": "netkit",
+            "data": {name.replace("_", "-"): value for name, value in data.items()},
+        }
+    }
+
+
+def pair(
+    primary: Namespace, peer: Namespace, *, up: bool = True, **data: Value
+) -> tuple[Port, Port]:
+    """A pair, nk0 in one namespace and nk1 in the other or in the same."""
+    with ns_fd(peer.name) as fd:
+        primary.rtnl.newlink(
+            {"ifname": "nk0"}
+            | netkit(peer_info={"ifname": "nk1", "net-ns-fd": fd}, **data)
+        )
+    ports = Port(primary, "nk0"), Port(peer, "nk1")
+    if up:
+        for port in ports:
+            port.up()
+    return ports
+
+
+def single(
+    ns: Namespace, *, up: bool = True, link: Attrs | None = None, **data: Value
+) -> Port:
+    """A single device nk0."""
+    ns.rtnl.newlink(
+        {"ifname": "nk0"} | dict(link or {}) | netkit(pairing=Pairing.SINGLE, **data)
+    )
+    port = Port(ns, "nk0")
+    if up:
+        port.up()
+    return port
+
+
+@contextmanager
+def refused() -> Iterator[list[tuple[str, str | None]]]:
+    """Collects errno and attribute of a refusal; stays empty without one."""
+    answers: list[tuple[str, str | None]] = []
+    try:
+        yield answers
+    except Refused as refusal:
+        answers.append((refusal.error, refusal.attribute))

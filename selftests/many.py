@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+Many pairs, made and deleted, and nothing left of them.
+
+NETKIT_PAIRS says how many pairs, 1000 unless set.
+"""
+
+import os
+import time
+
+from lib.py import (
+    KMEMLEAK,
+    KernelLog,
+    Namespace,
+    emptied,
+    kernel_memory,
+    ksft_eq,
+    ksft_exit,
+    ksft_lt,
+    ksft_pr,
+    ksft_run,
+    leaks,
+    namespaces,
+    netkit,
+    ns_fd,
+)
+
+PAIRS = int(os.environ.get("NETKIT_PAIRS", "1000"))
+# Less than the smallest of what a device consists of.  What else goes on in
+# the kernel, and slabs that are not full, are less than this for each pair.
+KEPT_PER_PAIR = 2048
+GROUP = 7
+
+
+def create(ns: Namespace, other: Namespace) -> None:
+    start = time.monotonic()
+    with ns_fd(other.name) as fd:
+        for number in range(PAIRS):
+            ns.rtnl.newlink(
+                {"ifname": f"a{number}", "group": GROUP}
+                | netkit(peer_info={"ifname": f"b{number}", "net-ns-fd": fd})
+            )
+    ksft_pr(f"{PAIRS} pairs made in {time.monotonic() - start:.1f} s")
+    ksft_eq((len(ns.devices()), len(other.devices())), (PAIRS, PAIRS))
+
+
+def delete_namespace(other: Namespace, *left: Namespace) -> None:
+    start = time.monotonic()
+    other.delete()
+    for ns in left:
+        emptied(ns)
+    ksft_pr(f"deleted in {time.monotonic() - start:.1f} s")
+
+
+def delete_group(ns: Namespace, *left: Namespace) -> None:
+    start = time.monotonic()
+    ns.rtnl.dellink({"group": GROUP})
+    ksft_pr(f"deleted in {time.monotonic() - start:.1f} s")
+    for other in (ns, *left):
+        ksft_eq(other.devices(), set())
+
+
+def settled() -> int:
+    """The kernel's memory once it does not change any more."""
+    last = kernel_memory()
+    for _ in range(20):
+        time.sleep(0.5)
+        now = kernel_memory()
+        if abs(now - last) < PAIRS * KEPT_PER_PAIR // 32:
+            break
+        last = now
+    return now
+
+
+def test_pairs() -> None:
+    """As a group at first, with one of their namespaces then."""
+    log = KernelLog()
+    ns, second = namespaces(2)
+    create(ns, second)
+    delete_group(ns, second)
+    if KMEMLEAK.exists():
+        # Such a kernel is slow to give memory back, and knows better.
+        ksft_eq(leaks(), "")
+    else:
+        # Now that slabs and processors have what so many devices need.
+        before = settled()
+        third = Namespace()
+        create(ns, third)
+        delete_namespace(third, ns)
+        kept = (settled() - before) // PAIRS
+        ksft_pr(f"kept: {kept} bytes a pair")
+        ksft_lt(kept, KEPT_PER_PAIR)
+    ksft_eq(log.complaints(), [])
+
+
+def main() -> None:
+    ksft_run(
+        [
+            test_pairs,
+        ]
+    )
+    ksft_exit()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,321 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+Netkit devices on the move between namespaces, and the end of them.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lib.py import (
+    IFF_UP,
+    MODES,
+    KernelLog,
+    KsftNamedVariant,
+    Mode,
+    Namespace,
+    PacketSocket,
+    Pairing,
+    Port,
+    defer,
+    emptied,
+    frame,
+    ksft_busy_wait,
+    ksft_eq,
+    ksft_exit,
+    ksft_gt,
+    ksft_run,
+    ksft_variants,
+    namespaces,
+    netkit,
+    pair,
+    single,
+)
+
+GROUP = 7
+
+
+def watch_log() -> None:
+    """No device may be kept by a forgotten reference, nor anything else."""
+    log = KernelLog()
+    defer(lambda: ksft_eq(log.complaints(), []))
+
+
+def delete(port: Port) -> None:
+    port.ns.rtnl.dellink({"ifname": port.name})
+
+
+def works(primary: Port, peer: Port) -> None:
+    for sender, receiver in ((primary, peer), (peer, primary)):
+        with sender.packets() as out, receiver.packets() as into:
+            ksft_eq(out.send(frame(receiver.address)), True)
+            ksft_eq(into.receive().data, frame(receiver.address))
+
+
+def move(port: Port, to: Namespace) -> Port:
+    port.ns.ip(f"link set {port.name} netns {to.name}")
+    return Port(to, port.name)
+
+
+@ksft_variants(MODES)
+def test_move_peer(mode: Mode) -> None:
+    """Away, on and back; down at first, and no less of a pair."""
+    watch_log()
+    ns, second, third = namespaces(3)
+    primary, peer = pair(ns, ns, mode=mode)
+    data, address = peer.link.data, peer.address
+    for to in (second, third, ns):
+        peer = move(peer, to)
+        ksft_eq((peer.link.flags & IFF_UP, primary.link["carrier"]), (0, 0))
+        peer.up()
+        ksft_eq((primary.link["carrier"], peer.link["carrier"]), (1, 1))
+        ksft_eq((peer.link.data, peer.address), (data, address))
+        works(primary, peer)
+
+
+def test_move_both() -> None:
+    watch_log()
+    ns, second, third = namespaces(3)
+    primary, peer = pair(ns, ns)
+    primary, peer = move(primary, second), move(peer, third)
+    ksft_eq(ns.devices(), set())
+    for port in (primary, peer):
+        port.up()
+    works(primary, peer)
+
+
+def test_link_follows() -> None:
+    """Index and namespace of the other end are told anew after a move."""
+    ns, other = namespaces(2)
+    primary, peer = pair(ns, ns)
+    # So that the peer's old index is taken where it goes.
+    other.rtnl.newlink(
+        {"ifname": "taken", "linkinfo": {"kind": "dummy"}}, peer.link.index
+    )
+    before = peer.link.index
+    peer = move(peer, other)
+    ksft_eq(peer.link.index == before, False)
+    for port, partner in ((primary, peer), (peer, primary)):
+        ksft_eq(port.link["link"], partner.link.index)
+        ksft_eq(port.ns.nsid(partner.ns), port.link["link-netnsid"])
+    peer = move(peer, ns)
+    ksft_eq(
+        (primary.link["link"], primary.link.attrs.get("link-netnsid")),
+        (peer.link.index, None),
+    )
+
+
+@ksft_variants(["up", "down"])
+def test_rename(state: str) -> None:
+    watch_log()
+    ns, other = namespaces(2)
+    primary, peer = pair(ns, other, up=state == "up")
+    for port, name in ((primary, "eth0"), (peer, "eth0")):
+        port.ns.ip(f"link set {port.name} name {name}")
+    primary, peer = Port(ns, "eth0"), Port(other, "eth0")
+    ksft_eq(
+        (primary.link["link"], peer.link["link"]), (peer.link.index, primary.link.index)
+    )
+    for port in (primary, peer):
+        port.up()
+    works(primary, peer)
+
+
+@ksft_variants(
+    [
+        KsftNamedVariant(f"{side}_{count}ns", side, count)
+        for side in (0, 1)
+        for count in (1, 2)
+    ]
+)
+def test_delete(side: int, count: int) -> None:
+    """From either end both go."""
+    watch_log()
+    spaces = namespaces(count)
+    ports = pair(spaces[0], spaces[-1])
+    delete(ports[side])
+    for ns in spaces:
+        ksft_eq(ns.devices(), set())
+
+
+@ksft_variants(
+    [
+        KsftNamedVariant("primary", 0),
+        KsftNamedVariant("peer", 1),
+    ]
+)
+def test_delete_namespace(side: int) -> None:
+    """The device elsewhere goes too, and the name is free again."""
+    watch_log()
+    spaces = namespaces(2)
+    pair(*spaces)
+    left = spaces[1 - side]
+    spaces[side].delete()
+    emptied(left)
+    pair(left, left)
+
+
+def test_delete_both_namespaces() -> None:
+    """At once, and a third device tells when it is done."""
+    watch_log()
+    ns, second, third = namespaces(3)
+    pair(second, third)
+    for number, other in enumerate((second, third)):
+        other.rtnl.newlink({"ifname": "w0"} | netkit())
+        Port(other, "w0").ns.ip(f"link set w0 name w{number + 1}")
+        move(Port(other, f"w{number + 1}"), ns)
+    ksft_eq(ns.devices(), {"w1", "w2"})
+    for other in (second, third):
+        other.delete()
+    emptied(ns)
+
+
+def test_delete_namespace_of_both() -> None:
+    """A pair within the namespace, beside one that leads out of it."""
+    watch_log()
+    ns, other = namespaces(2)
+    other.rtnl.newlink({"ifname": "a0"} | netkit(peer_info={"ifname": "a1"}))
+    pair(ns, other)
+    other.delete()
+    emptied(ns)
+
+
+@contextmanager
+def sending(*ports: Port) -> Iterator[list[int]]:
+    """Frames from all the ports until the end; how many were sent."""
+    stop = threading.Event()
+    sockets = [port.packets() for port in ports]
+    sent = [0] * len(ports)
+
+    def run(number: int, out: PacketSocket) -> None:
+        data = frame(b"\xff" * 6)
+        while not stop.is_set():
+            try:
+                sent[number] += out.send(data)
+            except OSError:
+                # The device is down, or gone.
+                return
+
+    threads = [threading.Thread(target=run, args=item) for item in enumerate(sockets)]
+    for thread in threads:
+        thread.start()
+    try:
+        ksft_busy_wait(lambda: min(sent) > 10, deadline=30)
+        yield sent
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        for out in sockets:
+            out.__exit__()
+
+
+@ksft_variants(
+    [
+        KsftNamedVariant(f"{side}_{count}ns", side, count)
+        for side in (0, 1)
+        for count in (1, 2)
+    ]
+)
+def test_delete_under_traffic(side: int, count: int) -> None:
+    watch_log()
+    for _ in range(3):
+        spaces = namespaces(count)
+        ports = pair(spaces[0], spaces[-1])
+        with sending(*ports) as sent:
+            delete(ports[side])
+        ksft_gt(min(sent), 10)
+        for ns in spaces:
+            ksft_eq(ns.devices(), set())
+
+
+def test_delete_namespace_under_traffic() -> None:
+    """One end sends; the other's namespace goes."""
+    watch_log()
+    for _ in range(3):
+        ns, other = namespaces(2)
+        primary, _ = pair(ns, other)
+        with sending(primary):
+            other.delete()
+            emptied(ns)
+
+
+def test_move_under_traffic() -> None:
+    """A device that is moved goes down; the other end sends on."""
+    watch_log()
+    ns, other = namespaces(2)
+    primary, peer = pair(ns, ns)
+    with sending(primary):
+        for to in (other, ns, other):
+            peer = move(peer, to)
+            peer.up()
+    works(primary, peer)
+
+
+def grouped(ns: Namespace, number: int, primary: bool, peer: bool) -> None:
+    groups = ({"group": GROUP} if primary else {}, {"group": GROUP} if peer else {})
+    ns.rtnl.newlink(
+        {"ifname": f"a{number}"}
+        | groups[0]
+        | netkit(peer_info={"ifname": f"b{number}"} | groups[1])
+    )
+
+
+@ksft_variants(
+    [
+        KsftNamedVariant("primaries", True, False),
+        KsftNamedVariant("peers", False, True),
+        KsftNamedVariant("both", True, True),
+    ]
+)
+def test_delete_group(primary: bool, peer: bool) -> None:
+    """In one go, with partners within the group or outside of it."""
+    watch_log()
+    (ns,) = namespaces(1)
+    for number in range(10):
+        grouped(ns, number, primary, peer)
+    single(ns, link={"group": GROUP})
+    ns.rtnl.newlink({"ifname": "stays"} | netkit(pairing=Pairing.SINGLE))
+    ns.rtnl.dellink({"group": GROUP})
+    ksft_eq(ns.devices(), {"stays"})
+
+
+def test_delete_with_upper() -> None:
+    """A VLAN device, a bridge and addresses go along or let go."""
+    watch_log()
+    ns, other = namespaces(2)
+    primary, peer = pair(ns, other, mode=Mode.L2)
+    ns.ip("link add br0 type bridge")
+    ns.ip("link set nk0 master br0")
+    other.ip("link add link nk1 name vlan5 type vlan id 5")
+    other.ip("link set vlan5 up")
+    peer.configure("192.0.2.1/24")
+    delete(primary)
+    ksft_eq((ns.devices(), other.devices()), ({"br0"}, set()))
+
+
+def main() -> None:
+    ksft_run(
+        [
+            test_move_peer,
+            test_move_both,
+            test_link_follows,
+            test_rename,
+            test_delete,
+            test_delete_namespace,
+            test_delete_both_namespaces,
+            test_delete_namespace_of_both,
+            test_delete_under_traffic,
+            test_delete_namespace_under_traffic,
+            test_move_under_traffic,
+            test_delete_group,
+            test_delete_with_upper,
+        ]
+    )
+    ksft_exit()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+Counters of netkit devices.
+"""
+
+import fcntl
+import os
+import struct
+
+from lib.py import (
+    ETH_HLEN,
+    MODES,
+    Mode,
+    Namespace,
+    NetNSEnter,
+    Policy,
+    Port,
+    defer,
+    frame,
+    ksft_eq,
+    ksft_exit,
+    ksft_run,
+    ksft_variants,
+    namespaces,
+    pair,
+    single,
+    tc,
+)
+
+LENGTHS = (14, 60, 64, 1000, 1514)
+
+TUNSETIFF = 0x400454CA
+IFF_TUN, IFF_NO_PI = 0x1, 0x1000
+
+
+def counted(port: Port, **expected: int) -> None:
+    """What is not expected to be counted is nought."""
+    ksft_eq(port.stats, dict.fromkeys(port.stats, 0) | expected, port.name)
+
+
+def send(port: Port, taken: bool | None) -> None:
+    """Frames of all lengths, of which the answer may not matter."""
+    with port.packets() as packets:
+        for length in LENGTHS:
+            answer = packets.send(frame(port.address, length=length))
+            if taken is not None:
+                ksft_eq(answer, taken)
+
+
+@ksft_variants(MODES)
+def test_both_ends(mode: Mode) -> None:
+    """The frame with its header counts, once at either end."""
+    primary, peer = pair(*namespaces(2), mode=mode)
+    count, length = len(LENGTHS), sum(LENGTHS)
+    for sender, receiver in ((primary, peer), (peer, primary)):
+        before = sender.stats, receiver.stats
+        send(sender, True)
+        ksft_eq(
+            sender.stats,
+            before[0]
+            | {
+                "tx_packets": before[0]["tx_packets"] + count,
+                "tx_bytes": before[0]["tx_bytes"] + length,
+            },
+        )
+        grown = {
+            key: receiver.stats[key] - before[1][key]
+            for key in ("rx_packets", "rx_bytes")
+        }
+        ksft_eq(grown, {"rx_packets": count, "rx_bytes": length})
+
+
+def test_same_namespace() -> None:
+    (ns,) = namespaces(1)
+    primary, peer = pair(ns, ns)
+    send(primary, True)
+    counted(primary, tx_packets=len(LENGTHS), tx_bytes=sum(LENGTHS))
+    ksft_eq(
+        (peer.stats["rx_packets"], peer.stats["rx_bytes"]), (len(LENGTHS), sum(LENGTHS))
+    )
+
+
+def test_many() -> None:
+    """No packet is forgotten, on whatever processor it was sent."""
+    primary, peer = pair(*namespaces(2))
+    count = 500
+    with primary.packets() as packets:
+        for number in range(count):
+            os.sched_setaffinity(0, {number % (os.cpu_count() or 1)})
+            packets.send(frame(peer.address))
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    counted(primary, tx_packets=count, tx_bytes=60 * count)
+    ksft_eq(peer.stats["rx_packets"], count)
+
+
+@ksft_variants(["primary", "peer"])
+def test_peer_down(side: str) -> None:
+    """A drop of the sender's, be it the driver's or, for the want of carrier,
+    the core's."""
+    ports = pair(*namespaces(2))
+    sender, receiver = ports if side == "primary" else ports[::-1]
+    receiver.down()
+    send(sender, None)
+    counted(sender, tx_dropped=len(LENGTHS))
+    counted(receiver)
+
+
+@ksft_variants(["primary", "peer"])
+def test_policy_drop(side: str) -> None:
+    primary, peer = pair(*namespaces(2), policy=Policy.DROP, peer_policy=Policy.DROP)
+    sender, receiver = (primary, peer) if side == "primary" else (peer, primary)
+    send(sender, False)
+    counted(sender, tx_dropped=len(LENGTHS))
+    counted(receiver)
+
+
+@ksft_variants(MODES)
+def test_single(mode: Mode) -> None:
+    """There is no other end."""
+    port = single(namespaces(1)[0], mode=mode)
+    send(port, False)
+    counted(port, tx_dropped=len(LENGTHS))
+
+
+def tun(ns: Namespace) -> int:
+    """A device of bare IP packets, which we write."""
+    with NetNSEnter(ns.name):
+        descriptor = os.open("/dev/net/tun", os.O_RDWR)
+        defer(os.close, descriptor)
+        fcntl.ioctl(
+            descriptor, TUNSETIFF, struct.pack("16sH22x", b"tun0", IFF_TUN | IFF_NO_PI)
+        )
+    ns.ip("link set tun0 up")
+    tc("qdisc add dev tun0 clsact", ns=ns.name)
+    tc(
+        "filter add dev tun0 ingress matchall action mirred egress redirect dev nk0",
+        ns=ns.name,
+    )
+    return descriptor
+
+
+def test_runt() -> None:
+    """Less than an Ethernet header, which only a redirect can bring here."""
+    ns, other = namespaces(2)
+    primary, peer = pair(ns, other)
+    descriptor = tun(ns)
+    os.write(descriptor, b"\x45".ljust(ETH_HLEN - 1, b"\0"))
+    counted(primary, tx_dropped=1)
+    counted(peer)
+    os.write(descriptor, b"\x45".ljust(ETH_HLEN, b"\0"))
+    counted(primary, tx_dropped=1, tx_packets=1, tx_bytes=ETH_HLEN)
+    ksft_eq((peer.stats["rx_packets"], peer.stats["rx_bytes"]), (1, ETH_HLEN))
+
+
+def test_survive_down() -> None:
+    """Counters are those of the device's whole life."""
+    primary, peer = pair(*namespaces(2))
+    send(primary, True)
+    for port in (primary, peer):
+        port.down()
+        port.up()
+    counted(primary, tx_packets=len(LENGTHS), tx_bytes=sum(LENGTHS))
+
+
+def test_survive_move() -> None:
+    ns, other, third = namespaces(3)
+    primary, peer = pair(ns, other)
+    send(primary, True)
+    ns.ip(f"link set nk0 netns {third.name}")
+    moved = Port(third, "nk0")
+    counted(moved, tx_packets=len(LENGTHS), tx_bytes=sum(LENGTHS))
+    peer.down()
+
+
+def main() -> None:
+    ksft_run(
+        [
+            test_both_ends,
+            test_same_namespace,
+            test_many,
+            test_peer_down,
+            test_policy_drop,
+            test_single,
+            test_runt,
+            test_survive_down,
+            test_survive_move,
+        ]
+    )
+    ksft_exit()
+
+
+if __name__ == "__main__":
+    main()
