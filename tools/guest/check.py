@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Runs tests inside the guest, one after the other, as TAP with each test's own results nested.
+
+Each test's counts are appended to a file that the host reads, so that a guest which dies half-way loses nothing.
+"""
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+SKIP_STATUS = 4
+RESULT = re.compile(r"^(not ok|ok) (\d+)(?: |$)(.*)")
+PLAN = re.compile(r"^1\.\.(\d+)(.*)")
+KUNIT = Path("/sys/kernel/debug/kunit")
+KUNIT_OURS = re.compile(r"^(netkit|rust_)")
+KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
+
+
+@dataclass
+class Counts:
+    """What a test's own lines say."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    planned: int | None = None
+
+    def add(self, line: str) -> None:
+        """Counts one line of output."""
+        if plan := PLAN.match(line):
+            self.planned = int(plan[1])
+            if self.planned == 0 and "# SKIP" in plan[2].upper():
+                self.planned = self.skipped = 1
+        elif result := RESULT.match(line):
+            directive = result[3].upper()
+            if result[1] == "not ok" and "# XFAIL" not in directive:
+                self.failed += 1
+            elif "# SKIP" in directive or "# XFAIL" in directive:
+                self.skipped += 1
+            else:
+                self.passed += 1
+
+    def mismatch(self) -> str | None:
+        """Says in what the lines are no complete TAP."""
+        if self.planned is None:
+            return "printed no plan"
+        if self.planned == 0:
+            return "ran nothing"
+        if self.planned != self.passed + self.failed + self.skipped:
+            return f"planned {self.planned} results, printed {self.passed + self.failed + self.skipped}"
+        return None
+
+
+class KernelLog:
+    """What the kernel complained about since one last asked."""
+
+    def __init__(self, patterns: Path) -> None:
+        self.splat = re.compile("|".join(patterns.read_text().splitlines()))
+        self.log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+
+    def splats(self) -> Iterator[str]:
+        """Yields the first lines of new complaints."""
+        while True:
+            try:
+                record = os.read(self.log, 8192).decode(errors="replace")
+            except BlockingIOError:
+                return
+            except BrokenPipeError:
+                yield "kernel messages were lost: the test printed too many"
+                continue
+            message = record.partition(";")[2].splitlines()[0]
+            if self.splat.search(message):
+                yield message
+
+
+def run_program(path: Path, timeout: int, counts: Counts) -> str | None:
+    """Runs one test, shows its lines nested, and says what went wrong besides its own results."""
+    with subprocess.Popen(
+        [path],
+        cwd=path.parent,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as test:
+        timed_out = False
+
+        def expire(*_: object) -> None:
+            nonlocal timed_out
+            timed_out = True
+            os.killpg(test.pid, signal.SIGKILL)
+
+        signal.signal(signal.SIGALRM, expire)
+        signal.alarm(timeout)
+        assert test.stdout is not None
+        for line in test.stdout:
+            print("#", line.rstrip("\n"), flush=True)
+            counts.add(line)
+        status = test.wait()
+        signal.alarm(0)
+    if timed_out:
+        return f"did not end within {timeout} seconds"
+    if status < 0:
+        return f"died of {signal.Signals(-status).name}"
+    if problem := counts.mismatch():
+        return problem
+    if status not in (0, SKIP_STATUS) and counts.failed == 0:
+        return f"ended with status {status}"
+    return None
+
+
+def run_kunit(counts: Counts) -> str | None:
+    """Reads what the unit tests found that the kernel ran while it booted."""
+    suites = (
+        [suite for suite in sorted(KUNIT.iterdir()) if KUNIT_OURS.match(suite.name)]
+        if KUNIT.is_dir()
+        else []
+    )
+    if not suites:
+        return "the kernel ran no unit tests of ours"
+    planned = 0
+    for suite in suites:
+        own = Counts()
+        for line in (suite / "results").read_text().splitlines():
+            print("#", line)
+            own.add(
+                line.removeprefix("    ")
+                if line.startswith("    ") and not line.startswith("     ")
+                else ""
+            )
+        if problem := own.mismatch():
+            return f"{suite.name} {problem}"
+        counts.passed += own.passed
+        counts.failed += own.failed
+        counts.skipped += own.skipped
+        planned += own.planned or 0
+    counts.planned = planned
+    return None
+
+
+def leaks() -> Iterator[str]:
+    """Yields the memory that nothing points to any more, on a kernel that can tell."""
+    if KMEMLEAK.exists():
+        # An object counts from the second scan that does not find it.
+        for _ in range(2):
+            KMEMLEAK.write_text("scan")
+        if report := KMEMLEAK.read_text():
+            print("".join(f"# {line}\n" for line in report.splitlines()), end="")
+            yield "memory leaks, shown above"
+
+
+def hasten() -> None:
+    """Saves the guest what no test looks at, and what takes most of the time.
+
+    That is tunnel devices in each new namespace, and grace periods of RCU that wait for a tick.
+    """
+    Path("/proc/sys/net/core/fb_tunnels_only_for_init_net").write_text("2")
+    Path("/sys/kernel/rcu_expedited").write_text("1")
+
+
+def main() -> int:
+    """Runs the tests named on the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--timeout", type=int, required=True)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("tests", nargs="+")
+    args = parser.parse_args()
+
+    selftests = Path(os.environ["NETKIT_TREE"]) / "tools/testing/selftests"
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    hasten()
+    log = KernelLog(Path(__file__).parent.parent / "splats")
+    total_failed = 0
+    print(f"TAP version 13\n1..{len(args.tests)}")
+    for number, name in enumerate(args.tests, 1):
+        begin = monotonic()
+        counts = Counts()
+        print(f"# {name}", flush=True)
+        if name == "kunit":
+            problem = run_kunit(counts)
+        else:
+            problem = run_program(selftests / name, args.timeout, counts)
+        problems = [problem] if problem else []
+        problems += log.splats()
+        if number == len(args.tests):
+            problems += leaks()
+        for text in problems:
+            print(f"# {text}")
+            counts.failed += 1
+        total_failed += counts.failed
+        with args.results.open("a", encoding="utf-8") as results:
+            results.write(f"{name} {counts.passed} {counts.failed} {counts.skipped}\n")
+        verdict = "not ok" if counts.failed else "ok"
+        skip = "" if counts.passed or counts.failed else " # SKIP"
+        print(
+            f"{verdict} {number} {name}{skip} # {monotonic() - begin:.0f} s", flush=True
+        )
+    return 1 if total_failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
