@@ -14,8 +14,8 @@ pub(crate) const MAX_QUEUES: Queues = Queues { tx: 1, rx: 1024 };
 /// How many queues are in use before any is leased.
 pub(crate) const REAL_QUEUES: Queues = Queues { tx: 1, rx: 1 };
 
-/// What XDP can do with a single device once it has leased a queue: AF_XDP sockets are served by the
-/// physical device. Without a lease, they are refused.
+/// What XDP can do with a single device once it has leased a queue: AF_XDP sockets are served by
+/// the physical device. Without a lease, they are refused.
 pub(crate) fn xdp_features() -> XdpFeatures {
     XdpFeature::Basic | XdpFeature::Redirect | XdpFeature::XskZeroCopy
 }

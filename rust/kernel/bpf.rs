@@ -20,7 +20,8 @@ pub struct Request(Opaque<bindings::bpf_attr>);
 
 /// A driver whose devices programs can be attached to by `bpf(2)`.
 ///
-/// The system call knows such drivers by name, see [`bpf_attach_entries!`](crate::bpf_attach_entries).
+/// The system call knows such drivers by name, see
+/// [`bpf_attach_entries!`](crate::bpf_attach_entries).
 pub trait Attach {
     /// Attaches a program (`BPF_PROG_ATTACH`).
     fn attach(request: &Request, prog: &Prog) -> Result;

@@ -1,12 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-#include <linux/rtnetlink.h>
 #include <net/rtnetlink.h>
-
-__rust_helper void rust_helper_ASSERT_RTNL(void)
-{
-	ASSERT_RTNL();
-}
 
 __rust_helper
 struct net *rust_helper_rtnl_newlink_peer_net(struct rtnl_newlink_params *p)

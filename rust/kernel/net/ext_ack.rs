@@ -19,8 +19,8 @@ use core::{
 
 /// Where a request handler says in words, and by pointing at an attribute, why it refused.
 ///
-/// Requests that do not come by netlink have none; then setting a message does nothing but trace it.
-/// `'a` is the lifetime of the request: an attribute that is pointed at must belong to it.
+/// Requests that do not come by netlink have none; then setting a message does nothing but trace
+/// it. `'a` is the lifetime of the request: an attribute that is pointed at must belong to it.
 ///
 /// # Examples
 ///

@@ -3,8 +3,8 @@
 //! Kinds of network devices that users create, change, show and delete by rtnetlink
 //! (`ip link add type KIND`).
 //!
-//! A driver implements [`LinkOps`], keeps a static [`LinkTable`], and holds a [`Registration`] of it
-//! for as long as the kind is to be there.
+//! A driver implements [`LinkOps`], keeps a static [`LinkTable`], and holds a [`Registration`] of
+//! it for as long as the kind is to be there.
 //!
 //! C header: [`include/net/rtnetlink.h`](srctree/include/net/rtnetlink.h)
 
@@ -98,7 +98,8 @@ pub trait LinkOps: Driver {
 
     /// Checks the attributes of a request, before it is looked at any further.
     ///
-    /// Called without the RTNL; and for the attributes of the second device of a pair, by themselves.
+    /// Called without the RTNL; for the attributes of the second device of a pair, once more by
+    /// themselves.
     fn validate<'a>(
         _link: AttrSet<'a, LinkAttrs>,
         _data: AttrSet<'a, Self::Attrs>,

@@ -409,8 +409,8 @@ impl MsgWriter<'_> {
 /// Describes a family of netlink attributes.
 ///
 /// Each line names a key, the type that the attribute carries ([`Payload`]), optionally a narrower
-/// policy (`max(..)` or `reject(..)`, see [`Policy`]), and its number. A number that is out of range
-/// or used twice fails the build.
+/// policy (`max(..)` or `reject(..)`, see [`Policy`]), and its number. A number that is out of
+/// range or used twice fails the build.
 ///
 /// # Examples
 ///

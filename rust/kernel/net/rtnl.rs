@@ -27,19 +27,23 @@ pub struct Rtnl(NotThreadSafe);
 impl Rtnl {
     /// Gives the proof to a callback that the network stack calls with the RTNL held.
     ///
-    /// Warns once if the RTNL is not held at all, and with lockdep, if this task does not hold it.
+    /// Warns if the RTNL is not held by anybody, with `CONFIG_PROVE_LOCKING` if not by this task.
     ///
     /// # Safety
     ///
     /// The current task must hold the RTNL for the whole of `'a`.
-    // Not inlined, so that the warning's data is there once only.
-    #[inline(never)]
     pub unsafe fn assume_held<'a>() -> &'a Self {
         // INVARIANT: The caller guarantees that the RTNL is held.
         const HELD: &Rtnl = &Rtnl(NotThreadSafe);
 
-        // SAFETY: `ASSERT_RTNL()` may be called anywhere, it only looks at the lock's state.
-        unsafe { bindings::ASSERT_RTNL() };
+        #[cfg(CONFIG_PROVE_LOCKING)]
+        // SAFETY: It only looks at what this task holds.
+        let held = unsafe { bindings::lockdep_rtnl_is_held() };
+        #[cfg(not(CONFIG_PROVE_LOCKING))]
+        // SAFETY: It only looks at the lock's state.
+        let held = unsafe { bindings::rtnl_is_locked() } != 0;
+
+        crate::warn_on!(!held);
 
         HELD
     }

@@ -3,8 +3,8 @@
 //! Packets on their way through a network device.
 //!
 //! A packet ([`Packet`]) has one owner. [`SkBuff`] is that ownership: dropping it frees the packet,
-//! and what hands it on (to the receive path, say) takes it by value. The states that a packet goes through
-//! on its way from one device to another are types, each reached from the one before it:
+//! and what hands it on (to the receive path, say) takes it by value. The states that a packet goes
+//! through on its way from one device to another are types, each reached from the one before it:
 //!
 //! - [`SkBuff`]: any packet;
 //! - [`Frame`]: its Ethernet header is complete and can be read;

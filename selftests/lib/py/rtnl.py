@@ -367,7 +367,7 @@ class Rtnl:
         return list(self._answers(sequence, writer.where))
 
     def _answers(self, sequence: int, where: Mapping[int, str]) -> Iterator[bytes]:
-        """Messages up to the acknowledgement, which ends every request."""
+        """Messages up to the one that ends every request."""
         while True:
             data = self._socket.recv(1 << 17)
             while data:

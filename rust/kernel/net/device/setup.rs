@@ -45,7 +45,7 @@ fn private_ptr<T: Driver>(dev: *mut bindings::net_device) -> *mut Private<T> {
     // this at least.
     const_assert!(align_of::<Private<T>>() <= bindings::ARCH_KMALLOC_MINALIGN);
 
-    // `wrapping_byte_add`, since a method that takes no `unsafe` cannot promise that `dev` is valid.
+    // Wrapping, since a function that is not `unsafe` cannot promise that `dev` is valid.
     dev.wrapping_byte_add(core::mem::offset_of!(bindings::net_device, priv_))
         .cast()
 }
@@ -483,7 +483,8 @@ impl<T: Driver> Drop for UnregisteredDevice<'_, T> {
 ///
 /// # Invariants
 ///
-/// Refers to a device that has been registered during `'a`, for the whole of which the RTNL is held.
+/// Refers to a device that has been registered during `'a`, for the whole of which the RTNL is
+/// held.
 #[must_use = "the device is unregistered if it is not kept"]
 pub struct Registered<'a, T: Driver>(NonNull<Device<T>>, PhantomData<&'a Rtnl>);
 
