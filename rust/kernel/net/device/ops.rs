@@ -131,7 +131,15 @@ impl<'a, T: Driver> MacChange<'a, T> {
 }
 
 /// Statistics of a device, being reported.
-pub struct LinkStats<'a>(&'a mut bindings::rtnl_link_stats64);
+///
+/// # Invariants
+///
+/// The pointer is valid for writes during `'a`, and used by nobody else. It need not be aligned:
+/// the statistics may lie in a netlink message.
+pub struct LinkStats<'a>(
+    *mut bindings::rtnl_link_stats64,
+    PhantomData<&'a mut bindings::rtnl_link_stats64>,
+);
 
 impl LinkStats<'_> {
     /// Adds up what [`Device::count_tx`] and [`Device::count_rx`] have counted on all CPUs.
@@ -141,7 +149,8 @@ impl LinkStats<'_> {
         // SAFETY: A device whose driver asks for these counters has them once it is registered.
         let stats = unsafe { (*dev.as_raw()).__bindgen_anon_2.tstats };
 
-        // SAFETY: As above; `self` is valid for writes.
+        // SAFETY: As above. By the type invariants, `self` is valid for writes; C copes with what
+        // alignment the statistics have in a message.
         unsafe { bindings::dev_fetch_sw_netstats(self.0, stats) };
     }
 
@@ -150,7 +159,10 @@ impl LinkStats<'_> {
     /// The stack adds what [`NetDevice::count_tx_dropped`] has counted by itself.
     pub fn set_tx_dropped(&mut self, dev: &NetDevice) {
         // SAFETY: The device is valid; the counter is atomic.
-        self.0.tx_dropped = unsafe { bindings::dev_stats_read_tx_dropped(dev.as_raw()) };
+        let dropped = unsafe { bindings::dev_stats_read_tx_dropped(dev.as_raw()) };
+
+        // SAFETY: By the type invariants, `self` is valid for writes.
+        unsafe { (&raw mut (*self.0).tx_dropped).write_unaligned(dropped) };
     }
 }
 
@@ -402,10 +414,9 @@ impl<T: Driver> Ops<T> {
     ) {
         // SAFETY: The caller guarantees that the device is valid and of this driver.
         let dev = unsafe { Device::<T>::from_raw(dev) };
-        // SAFETY: The caller guarantees that `stats` is valid.
-        let stats = unsafe { &mut *stats };
 
-        T::get_stats(dev, &mut LinkStats(stats));
+        // INVARIANT: The caller guarantees that `stats` is valid for writes.
+        T::get_stats(dev, &mut LinkStats(stats, PhantomData));
     }
 
     /// # Safety
