@@ -331,14 +331,11 @@ impl KillList<'_> {
     /// Adds a device.
     ///
     /// Does nothing to a device that is on such a list already, or beyond.
-    pub fn add(&mut self, dev: &NetDevice, _rtnl: &Rtnl) {
-        // SAFETY: The device is valid, and the RTNL protects these fields.
-        let going = unsafe {
-            u32::from((*dev.as_raw()).reg_state) != bindings::netdev_reg_state_NETREG_REGISTERED
-                || bindings::unregister_netdevice_queued(dev.as_raw())
-        };
+    pub fn add(&mut self, dev: &NetDevice, rtnl: &Rtnl) {
+        // SAFETY: The device is valid, and the RTNL protects the list that it may be on.
+        let queued = unsafe { bindings::unregister_netdevice_queued(dev.as_raw()) };
 
-        if !going {
+        if setup::is_registered(dev, rtnl) && !queued {
             // SAFETY: The device is registered and on no list, and by the type invariants ours is
             // valid and will be seen to.
             unsafe { bindings::unregister_netdevice_queue(dev.as_raw(), self.0.get()) };

@@ -59,7 +59,7 @@ impl<'a> ExtAck<'a> {
         Self(NonNull::new(ptr), PhantomData)
     }
 
-    /// Returns an acknowledgement that nobody reads.
+    /// Returns one that nobody reads.
     #[inline]
     pub const fn none() -> Self {
         // INVARIANT: There is no pointer.

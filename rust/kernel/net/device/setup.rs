@@ -58,7 +58,7 @@ pub(super) fn private<T: Driver>(dev: &Device<T>) -> &Private<T> {
     unsafe { &*private_ptr::<T>(dev.as_raw()) }
 }
 
-/// Tells whether a device is registered, and not about to be unregistered.
+/// Tells whether a device is registered, as one on a [`KillList`](super::KillList) still is.
 pub(super) fn is_registered(dev: &NetDevice, _rtnl: &Rtnl) -> bool {
     // SAFETY: The device is valid; the state changes under the RTNL.
     let state = unsafe { (*dev.as_raw()).reg_state };
