@@ -19,6 +19,7 @@ from .packet import ETH_P_TEST, PacketSocket
 from .rtnl import Attrs, Link, Refused, Rtnl, Value, ns_fd
 
 IFF_UP = 0x1
+IF_OPER_UP = 6
 
 
 class Mode(IntEnum):
@@ -151,6 +152,14 @@ class Port:
     def address(self) -> bytes:
         return bytes.fromhex(self.link.address.replace(":", ""))
 
+    def wait_operational(self) -> None:
+        """Waits until the core sends: it learns of a carrier a little later."""
+        ksft_busy_wait(
+            lambda: self.link["operstate"] == IF_OPER_UP,
+            deadline=30,
+            comment=f"{self.name} is not operational",
+        )
+
     def up(self) -> None:
         self.ns.rtnl.change(self.name, {}, IFF_UP, IFF_UP)
 
@@ -198,6 +207,8 @@ def pair(
     if up:
         for port in ports:
             port.up()
+        for port in ports:
+            port.wait_operational()
     return ports
 
 
