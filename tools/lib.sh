@@ -152,3 +152,14 @@ overlay() (
 patched() {
 	find "$repo/patches" -name '*.patch' -exec sed -n -e 's,^--- a/\([^\t]*\).*,\1,p' -e 's,^+++ b/\([^\t]*\).*,\1,p' {} + | sort -u
 }
+
+# kmake_in BUILD ARG...: the kernel's make, with this machine's toolchain where LLVM= asks for it, else the tool root's.
+kmake_in() {
+	local build=$1
+	shift
+	if [ -n "${LLVM:-}" ]; then
+		make -C "$tree" O="$build" LLVM="$LLVM" "$@"
+	else
+		"$repo/tools/enter" make -C "$tree" O="$build" LLVM="$(<"$root/.llvm")" "$@"
+	fi
+}

@@ -9,11 +9,6 @@ __rust_helper struct net *rust_helper_dev_net(const struct net_device *dev)
 	return dev_net(dev);
 }
 
-__rust_helper void rust_helper_dev_net_set(struct net_device *dev, struct net *net)
-{
-	dev_net_set(dev, net);
-}
-
 __rust_helper void rust_helper_eth_hw_addr_random(struct net_device *dev)
 {
 	eth_hw_addr_random(dev);
