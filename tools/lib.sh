@@ -4,6 +4,8 @@
 
 # What calls us may be a make; the kernel's make is not to see its variables.
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
+# Debian's ordinary users do not have chroot and ip in their PATH.
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 repo=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd -P)
 cache=${NETKIT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/netkit}
