@@ -19,6 +19,13 @@ use core::{
     convert::Infallible, //
 };
 use kernel::{
+    bpf::{
+        mprog::{
+            self,
+            Hook, //
+        },
+        NetCtx, //
+    },
     net::{
         device::{
             default_headroom,
@@ -293,6 +300,7 @@ impl LinkOps for Netkit {
 #[vtable]
 impl Driver for Netkit {
     type Data = NetkitData;
+    type Hook = Hook<Device<Netkit>>;
 
     const NAME: &'static CStr = c"netkit";
     const STATS: PcpuStats = PcpuStats::Traffic;
@@ -349,16 +357,18 @@ impl Driver for Netkit {
     }
 
     #[inline(always)]
-    fn start_xmit(dev: &Device<Self>, skb: SkBuff, context: &TxContext) -> XmitResult {
-        let guard = rcu::read_lock();
+    fn start_xmit(dev: &Device<Self>, skb: SkBuff, tx: &TxContext) -> XmitResult {
+        NetCtx::enter(tx, |context| {
+            let guard = rcu::read_lock();
 
-        match transmit(dev, skb, context, &guard) {
-            Ok(()) => XmitResult::Sent,
-            Err(Dropped) => {
-                dev.count_tx_dropped();
-                XmitResult::Dropped
+            match transmit(dev, skb, tx, context, &guard) {
+                Ok(()) => XmitResult::Sent,
+                Err(Dropped) => {
+                    dev.count_tx_dropped();
+                    XmitResult::Dropped
+                }
             }
-        }
+        })
     }
 
     fn open(dev: &Device<Self>, rtnl: &Rtnl) -> Result {
@@ -420,15 +430,19 @@ impl Driver for Netkit {
     }
 }
 
+// What leaves the decision to the next program must mean the same to those who run them.
+static_assert!(Action::NEXT.0 == mprog::NEXT);
+
 /// The packet was freed on the way.
 struct Dropped;
 
-/// Sends a packet from `dev` to its peer.
+/// Sends a packet from `dev` to its peer, or to where its programs say.
 #[inline(always)]
 fn transmit(
     dev: &Device<Netkit>,
     skb: SkBuff,
-    context: &TxContext,
+    tx: &TxContext,
+    context: &NetCtx,
     guard: &rcu::Guard,
 ) -> Result<(), Dropped> {
     let data = dev.data();
@@ -448,15 +462,22 @@ fn transmit(
         }
     }
     let frame = frame.forward_to(peer);
+    let policy = data.policy.load();
 
-    match data.policy.load() {
-        Action::NEXT | Action::PASS => {}
+    match Action(frame.run(dev.hook(), policy.0, context, guard)) {
+        Action::NEXT | Action::PASS => {
+            if !frame.receive(tx) {
+                return Err(Dropped);
+            }
+            dev.count_tx(1, len);
+            peer.count_rx(len);
+        }
+        Action::REDIRECT => {
+            dev.count_tx(1, len);
+            frame.redirect(context);
+        }
+        // Dropped, as is what a program returns that means nothing.
         _ => return Err(Dropped),
     }
-    if !frame.receive(context) {
-        return Err(Dropped);
-    }
-    dev.count_tx(1, len);
-    peer.count_rx(len);
     Ok(())
 }

@@ -117,7 +117,7 @@ netlink_enum! {
 
 /// What becomes of a packet: as a program may return any number, this holds any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Action(i32);
+pub(crate) struct Action(pub(crate) i32);
 
 impl Action {
     /// The next program decides; after the last one, the packet is passed on.
@@ -126,6 +126,8 @@ impl Action {
     pub(crate) const PASS: Self = Self(uapi::netkit_action_NETKIT_PASS);
     /// The packet is dropped, as it is for all values that mean nothing else.
     pub(crate) const DROP: Self = Self(uapi::netkit_action_NETKIT_DROP);
+    /// A program has said where the packet goes.
+    pub(crate) const REDIRECT: Self = Self(uapi::netkit_action_NETKIT_REDIRECT);
 
     /// Reads an attribute that sets a policy.
     fn from_policy<'a>(

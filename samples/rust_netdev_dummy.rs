@@ -89,6 +89,7 @@ impl LinkOps for Dummy {
 #[vtable]
 impl Driver for Dummy {
     type Data = ();
+    type Hook = ();
 
     const NAME: &'static CStr = c"rust_netdev_dummy";
     const STATS: PcpuStats = PcpuStats::Traffic;

@@ -46,8 +46,10 @@ use core::{
 };
 
 mod flags;
+mod forward;
 mod ops;
 mod peer;
+mod programs;
 mod setup;
 
 pub use flags::{
@@ -60,6 +62,7 @@ pub use flags::{
     XdpFeature,
     XdpFeatures, //
 };
+pub use forward::Forward;
 pub use ops::{
     peer_entry,
     Driver,
@@ -69,6 +72,9 @@ pub use ops::{
     PeerEntry, //
 };
 use peer::Peer;
+#[cfg(CONFIG_BPF_SYSCALL)]
+pub use programs::RunsPrograms;
+pub use programs::Slot;
 pub(crate) use setup::Private;
 pub use setup::{
     Name,
@@ -127,6 +133,16 @@ impl NetDevice {
     #[inline(always)]
     pub fn as_raw(&self) -> *mut bindings::net_device {
         self.0.get()
+    }
+
+    /// Finds the device with this index in a namespace. C: `__dev_get_by_index()`.
+    pub fn by_index<'r>(net: &Namespace, ifindex: i32, _rtnl: &'r Rtnl) -> Option<&'r Self> {
+        // SAFETY: The namespace is valid, and the RTNL is held.
+        let dev = unsafe { bindings::__dev_get_by_index(net.as_raw(), ifindex) };
+
+        // SAFETY: The device is null or registered, and a device that is unregistered is not freed
+        // before the RTNL is released.
+        (!dev.is_null()).then(|| unsafe { Self::from_raw(dev) })
     }
 
     /// Returns the device as one of driver `T`, if it is one.
@@ -276,6 +292,12 @@ impl<T: Driver> Device<T> {
     #[inline(always)]
     pub fn data(&self) -> &T::Data {
         &setup::private(self).data
+    }
+
+    /// Returns what the programs of this device are attached to.
+    #[inline(always)]
+    pub fn hook(&self) -> &T::Hook {
+        &setup::private(self).hook
     }
 
     /// Counts packets that this device has sent.

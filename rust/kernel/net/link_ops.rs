@@ -463,6 +463,7 @@ impl<T: LinkOps> LinkTable<T> {
 /// # #[vtable]
 /// # impl Driver for Sink {
 /// #     type Data = ();
+/// #     type Hook = ();
 /// #     const NAME: &'static CStr = c"sink";
 /// #     fn ops() -> &'static Ops<Self> {
 /// #         &OPS

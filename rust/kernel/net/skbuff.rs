@@ -8,7 +8,8 @@
 //!
 //! - [`SkBuff`]: any packet;
 //! - [`Frame`]: its Ethernet header is complete and can be read;
-//! - [`Forward`]: a frame that is addressed to another device, which it cannot outlive.
+//! - [`Forward`](super::device::Forward): a frame that is addressed to another device, which it
+//!   cannot outlive.
 //!
 //! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
 
@@ -18,7 +19,6 @@ use crate::{
         Flags, //
     },
     bindings,
-    net::device::NetDevice,
     prelude::*,
     types::{
         NotThreadSafe,
@@ -26,7 +26,6 @@ use crate::{
     },
 };
 use core::{
-    marker::PhantomData,
     mem::ManuallyDrop,
     ops::Deref,
     ptr::NonNull, //
@@ -67,7 +66,7 @@ pub enum XmitResult {
 impl XmitResult {
     /// Returns what the transmit path of C expects.
     #[inline(always)]
-    pub(crate) fn into_raw(self) -> bindings::netdev_tx_t {
+    pub fn into_raw(self) -> bindings::netdev_tx_t {
         match self {
             Self::Sent => bindings::netdev_tx_t::NETDEV_TX_OK,
             Self::Dropped => bindings::netdev_tx_t(bindings::NET_XMIT_DROP as c_int),
@@ -265,7 +264,7 @@ impl Drop for SkBuff {
 /// The first `ETH_HLEN` bytes of the data are linear, and the MAC header is set to their start.
 ///
 /// Nothing that [`Packet`] offers can change that.
-pub struct Frame(SkBuff);
+pub struct Frame(pub(super) SkBuff);
 
 impl Deref for Frame {
     type Target = Packet;
@@ -273,61 +272,5 @@ impl Deref for Frame {
     #[inline(always)]
     fn deref(&self) -> &Packet {
         &self.0
-    }
-}
-
-impl Frame {
-    /// Addresses the frame to another device of this host, as if it had arrived there.
-    ///
-    /// Sets the packet's device and, by the destination address, its type (for this host, for
-    /// another one, broadcast, multicast). C: `eth_skb_pkt_type()`.
-    #[inline(always)]
-    pub fn forward_to(self, dev: &NetDevice) -> Forward<'_> {
-        // SAFETY: By the type invariants the Ethernet header can be read.
-        unsafe { bindings::eth_skb_pkt_type(self.0.as_raw(), dev.as_raw()) };
-
-        // SAFETY: The packet is ours. The device outlives the `Forward`, which borrows it.
-        unsafe {
-            (*self.0.as_raw())
-                .__bindgen_anon_1
-                .__bindgen_anon_1
-                .__bindgen_anon_1
-                .dev = dev.as_raw()
-        };
-
-        // INVARIANT: The device was just set.
-        Forward {
-            frame: self,
-            _dev: PhantomData,
-        }
-    }
-}
-
-/// A frame that is about to be received by another device.
-///
-/// # Invariants
-///
-/// The packet's device is valid during `'a`; the frame is a [`Frame`].
-pub struct Forward<'a> {
-    frame: Frame,
-    _dev: PhantomData<&'a NetDevice>,
-}
-
-impl Forward<'_> {
-    /// Hands the frame to the receive path of its device.
-    ///
-    /// Takes the Ethernet header off the data, and out of a checksum over it. Tells whether the
-    /// receive path took the frame; if it did not, the frame is freed. C: `__netif_rx()`.
-    #[inline(always)]
-    pub fn receive(self, _context: &TxContext) -> bool {
-        let skb = self.frame.0.into_raw();
-
-        // SAFETY: We own the packet, and by the type invariants it has a complete MAC header.
-        unsafe { bindings::eth_skb_pull_mac_rcsum(skb) };
-
-        // SAFETY: We own the packet and give it up. Its device is valid by the type invariants, and
-        // from here on the receive path sees to it: it drops what it queued for a device before it
-        // lets go of the device. Bottom halves are disabled, as `_context` proves.
-        unsafe { bindings::__netif_rx(skb) == bindings::NET_RX_SUCCESS as c_int }
     }
 }

@@ -45,7 +45,10 @@ use core::ptr;
 #[repr(transparent)]
 pub struct RcuPtr<T>(Atomic<*mut T>);
 
-// SAFETY: An `RcuPtr` gives out nothing but `&T`, so sharing it shares the `T`.
+// SAFETY: An `RcuPtr` gives out nothing but `&T`, so sending it shares the `T`.
+unsafe impl<T: Sync> Send for RcuPtr<T> {}
+
+// SAFETY: As above, for sharing it.
 unsafe impl<T: Sync> Sync for RcuPtr<T> {}
 
 impl<T> RcuPtr<T> {

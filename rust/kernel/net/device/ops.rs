@@ -3,7 +3,11 @@
 //! The operations of a network device.
 
 use super::{
-    setup::PcpuStats,
+    programs::Slot,
+    setup::{
+        private,
+        PcpuStats, //
+    },
     Device,
     NetDevice,
     Setup, //
@@ -46,6 +50,10 @@ pub trait Driver: Sized + 'static {
     ///
     /// It is shared with all CPUs once the device is registered, and must not need to be dropped.
     type Data: Sync;
+
+    /// Where programs are attached to a device: [`Hook`](crate::bpf::mprog::Hook)`<Device<Self>>`
+    /// for a driver that runs programs, otherwise `()`.
+    type Hook: Slot;
 
     /// The name of the driver, as `ethtool -i` shows it.
     const NAME: &'static CStr;
@@ -185,6 +193,7 @@ impl LinkStats<'_> {
 /// #[vtable]
 /// impl Driver for Sink {
 ///     type Data = ();
+///     type Hook = ();
 ///
 ///     const NAME: &'static CStr = c"sink";
 ///
@@ -335,6 +344,7 @@ impl<T: Driver> Ops<T> {
         let rtnl = unsafe { Rtnl::assume_held() };
 
         dev.part(rtnl);
+        private(dev).hook.close(rtnl);
     }
 
     /// # Safety

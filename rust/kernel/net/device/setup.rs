@@ -10,6 +10,7 @@ use super::{
     NetDevice,
     Peer,
     PrivFlags,
+    Slot,
     XdpFeatures, //
 };
 use crate::{
@@ -34,6 +35,8 @@ pub(crate) struct Private<T: Driver> {
     pub(super) peer: Peer<T>,
     #[pin]
     pub(super) data: T::Data,
+    #[pin]
+    pub(super) hook: T::Hook,
 }
 
 /// Returns where the private memory of a device lies.
@@ -165,13 +168,14 @@ impl<T: Driver> Setup<T> {
     /// about to set up.
     pub(crate) unsafe fn init(dev: *mut bindings::net_device) {
         const_assert!(
-            !core::mem::needs_drop::<T::Data>(),
+            !core::mem::needs_drop::<Private<T>>(),
             "a device that was never registered is freed without notice to its driver"
         );
 
         let init = pin_init!(Private {
             peer: Peer::none(),
             data <- T::data(),
+            hook <- T::Hook::init(),
         });
 
         // SAFETY: The caller guarantees that the memory is there, and that nobody uses it yet. It
