@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+BPF programs, maps, links, and the bpf(2) system call that handles them.
+
+The system call itself, since libbpf refuses some requests before the kernel
+sees them, and the tests are about what the kernel makes of them.
+"""
+
+import ctypes
+import os
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import Self
+
+from net.lib.py import NetNSEnter, defer
+
+from .netkit import Port
+
+SYS_BPF = 321
+ATTR_SIZE = 128
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Cmd(IntEnum):
+    MAP_CREATE = 0
+    MAP_LOOKUP_ELEM = 1
+    MAP_UPDATE_ELEM = 2
+    PROG_LOAD = 5
+    OBJ_PIN = 6
+    OBJ_GET = 7
+    PROG_ATTACH = 8
+    PROG_DETACH = 9
+    PROG_GET_FD_BY_ID = 13
+    OBJ_GET_INFO_BY_FD = 15
+    PROG_QUERY = 16
+    LINK_CREATE = 28
+    LINK_UPDATE = 29
+    LINK_GET_FD_BY_ID = 30
+    LINK_DETACH = 34
+
+
+class AttachType(IntEnum):
+    TCX_INGRESS = 46
+    TCX_EGRESS = 47
+    PRIMARY = 54
+    PEER = 55
+
+
+class F(IntFlag):
+    """Flags of an attachment."""
+
+    NONE = 0
+    REPLACE = 1 << 2
+    BEFORE = 1 << 3
+    AFTER = 1 << 4
+    ID = 1 << 5
+    LINK = 1 << 13
+
+
+class ProgType(IntEnum):
+    SOCKET_FILTER = 1
+    SCHED_CLS = 3
+    XDP = 6
+
+
+LINK_TYPE_NETKIT = 13
+
+
+def bpf(cmd: Cmd, attr: bytes) -> int:
+    """The system call; what it returns, or OSError."""
+    buffer = ctypes.create_string_buffer(attr.ljust(ATTR_SIZE, b"\0"), ATTR_SIZE)
+    return _call(cmd, buffer)
+
+
+def _call(cmd: Cmd, buffer: ctypes.Array) -> int:
+    result = _libc.syscall(SYS_BPF, int(cmd), buffer, len(buffer))
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return result
+
+
+class Fd:
+    """A file descriptor, closed when the test case ends if not before."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd: int | None = fd
+        defer(self.close)
+
+    @property
+    def fd(self) -> int:
+        assert self._fd is not None, "closed"
+        return self._fd
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def pin(self, path: str) -> None:
+        name = ctypes.create_string_buffer(path.encode())
+        bpf(Cmd.OBJ_PIN, struct.pack("=QI", ctypes.addressof(name), self.fd))
+        defer(_unpin, path)
+
+    def _info(self, size: int) -> bytes:
+        info = ctypes.create_string_buffer(size)
+        bpf(
+            Cmd.OBJ_GET_INFO_BY_FD,
+            struct.pack("=IIQ", self.fd, size, ctypes.addressof(info)),
+        )
+        return info.raw
+
+
+def _unpin(path: str) -> None:
+    if os.path.exists(path):
+        os.unlink(path)
+
+
+class Map(Fd):
+    """An array of numbers of 64 bits, or of programs."""
+
+    ARRAY = 2
+    PROG_ARRAY = 3
+
+    def __init__(self, entries: int = 1, kind: int = ARRAY) -> None:
+        self._value = struct.Struct("=Q" if kind == self.ARRAY else "=I")
+        super().__init__(
+            bpf(
+                Cmd.MAP_CREATE, struct.pack("=IIII", kind, 4, self._value.size, entries)
+            )
+        )
+
+    def __getitem__(self, key: int) -> int:
+        value = ctypes.create_string_buffer(self._value.size)
+        self._access(Cmd.MAP_LOOKUP_ELEM, key, value)
+        return self._value.unpack(value.raw)[0]
+
+    def __setitem__(self, key: int, number: int) -> None:
+        value = ctypes.create_string_buffer(self._value.pack(number), self._value.size)
+        self._access(Cmd.MAP_UPDATE_ELEM, key, value)
+
+    def _access(self, cmd: Cmd, key: int, value: ctypes.Array) -> None:
+        number = ctypes.c_uint32(key)
+        bpf(
+            cmd,
+            struct.pack(
+                "=IIQQQ",
+                self.fd,
+                0,
+                ctypes.addressof(number),
+                ctypes.addressof(value),
+                0,
+            ),
+        )
+
+
+class Program(Fd):
+    """A loaded program."""
+
+    def __init__(
+        self,
+        instructions: Iterable[bytes],
+        kind: ProgType = ProgType.SCHED_CLS,
+        name: str = "",
+    ) -> None:
+        code = b"".join(instructions)
+        insns = ctypes.create_string_buffer(code, len(code))
+        licence = ctypes.create_string_buffer(b"GPL")
+        log = ctypes.create_string_buffer(1 << 16)
+        attr = struct.pack(
+            "=IIQQIIQII16s",
+            kind,
+            len(code) // 8,
+            ctypes.addressof(insns),
+            ctypes.addressof(licence),
+            1,
+            len(log),
+            ctypes.addressof(log),
+            0,
+            0,
+            name.encode(),
+        )
+        try:
+            fd = bpf(Cmd.PROG_LOAD, attr)
+        except OSError as error:
+            error.add_note(log.value.decode())
+            raise
+        super().__init__(fd)
+
+    @property
+    def id(self) -> int:
+        return struct.unpack_from("=II", self._info(256))[1]
+
+    @property
+    def runs(self) -> int:
+        """How often it ran, while run statistics were enabled."""
+        return struct.unpack_from("=QQ", self._info(256), 192)[1]
+
+
+@dataclass(frozen=True)
+class LinkInfo:
+    """What the kernel tells of a link."""
+
+    type: int
+    id: int
+    prog: int
+    ifindex: int
+    attach_type: int
+
+
+class Link(Fd):
+    """A link, which keeps a program attached."""
+
+    @classmethod
+    def pinned(cls, path: str) -> Self:
+        name = ctypes.create_string_buffer(path.encode())
+        return cls(bpf(Cmd.OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0)))
+
+    def update(self, new: Program, old: Program | None = None) -> None:
+        bpf(
+            Cmd.LINK_UPDATE,
+            struct.pack(
+                "=IIII",
+                self.fd,
+                new.fd,
+                F.REPLACE if old else F.NONE,
+                old.fd if old else 0,
+            ),
+        )
+
+    def detach(self) -> None:
+        bpf(Cmd.LINK_DETACH, struct.pack("=I", self.fd))
+
+    @property
+    def info(self) -> LinkInfo:
+        kind, number, prog, _, ifindex, attach_type = struct.unpack_from(
+            "=IIIIII", self._info(64)
+        )
+        return LinkInfo(kind, number, prog, ifindex, attach_type)
+
+    @property
+    def id(self) -> int:
+        return self.info.id
+
+    @property
+    def fdinfo(self) -> dict[str, str]:
+        with open(f"/proc/self/fdinfo/{self.fd}", encoding="ascii") as lines:
+            return dict(line.rstrip("\n").split(":\t", 1) for line in lines)
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What is attached to a device, in the order in which it runs."""
+
+    revision: int
+    count: int
+    progs: list[int]
+    links: list[int]
+
+
+@dataclass(frozen=True)
+class Hook:
+    """Where programs are attached: a device, as its namespace sees it."""
+
+    ns: str
+    ifindex: int
+    kind: AttachType = AttachType.PRIMARY
+
+    @classmethod
+    def of(cls, port: Port, kind: AttachType = AttachType.PRIMARY) -> Self:
+        return cls(port.ns.name, port.link.index, kind)
+
+    def _call(self, cmd: Cmd, attr: bytes) -> int:
+        with NetNSEnter(self.ns):
+            return bpf(cmd, attr)
+
+    def attach(
+        self,
+        program: Program,
+        flags: F = F.NONE,
+        relative: int = 0,
+        revision: int = 0,
+        replace: Program | None = None,
+    ) -> None:
+        """relative is a descriptor, or with F.ID a number."""
+        attr = struct.pack(
+            "=IIIIIIQ",
+            self.ifindex,
+            program.fd,
+            self.kind,
+            flags,
+            replace.fd if replace else 0,
+            relative,
+            revision,
+        )
+        self._call(Cmd.PROG_ATTACH, attr)
+
+    def detach(
+        self,
+        program: Program | None,
+        flags: F = F.NONE,
+        relative: int = 0,
+        revision: int = 0,
+    ) -> None:
+        attr = struct.pack(
+            "=IIIIIIQ",
+            self.ifindex,
+            program.fd if program else 0,
+            self.kind,
+            flags,
+            0,
+            relative,
+            revision,
+        )
+        self._call(Cmd.PROG_DETACH, attr)
+
+    def link(
+        self,
+        program: Program,
+        flags: F = F.NONE,
+        relative: int = 0,
+        revision: int = 0,
+    ) -> Link:
+        attr = struct.pack(
+            "=IIIIIIQ",
+            program.fd,
+            self.ifindex,
+            self.kind,
+            flags,
+            relative,
+            0,
+            revision,
+        )
+        return Link(self._call(Cmd.LINK_CREATE, attr))
+
+    def query(self, room: int = 64, flags: int = 0) -> Attached:
+        """room is for how many programs the caller has memory."""
+        progs = (ctypes.c_uint32 * room)()
+        links = (ctypes.c_uint32 * room)()
+        layout = struct.Struct("=IIIIQIIQQQQ")
+        attr = layout.pack(
+            self.ifindex,
+            self.kind,
+            flags,
+            0,
+            ctypes.addressof(progs) if room else 0,
+            room,
+            0,
+            0,
+            ctypes.addressof(links) if room else 0,
+            0,
+            0,
+        )
+        buffer = ctypes.create_string_buffer(attr.ljust(ATTR_SIZE, b"\0"), ATTR_SIZE)
+        with NetNSEnter(self.ns):
+            _call(Cmd.PROG_QUERY, buffer)
+        answer = layout.unpack_from(buffer.raw)
+        shown = min(answer[5], room)
+        return Attached(answer[10], answer[5], list(progs[:shown]), list(links[:shown]))
