@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+The steps in which Cilium connects pods, one after the other.
+"""
+
+import socket
+
+from lib.py import (
+    Namespace,
+    ksft_busy_wait,
+    ksft_eq,
+    ksft_exit,
+    ksft_run,
+    ksft_true,
+    namespaces,
+)
+from lib.py.pods import HEADROOM, TAILROOM, Counter, Host, Pod
+
+PORT = 7000
+BLOCKED_PORT = 9
+DATAGRAMS = 10
+
+
+def two_pods() -> tuple[Host, Pod, Pod]:
+    host, first, second = namespaces(3)
+    return (
+        Host(host),
+        Pod("red", first, "192.0.2.11"),
+        Pod("blue", second, "192.0.2.12"),
+    )
+
+
+def connected(host: Host, *pods: Pod) -> None:
+    for pod in pods:
+        host.create(pod)
+        host.attach(pod)
+        host.hand_over(pod)
+        pod.device.wait_operational()
+
+
+def send(sender: Namespace, address: str, port: int = PORT, count: int = 1) -> int:
+    """How many datagrams the sender was not told are lost."""
+    with sender.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        sent = 0
+        for _ in range(count):
+            try:
+                client.sendto(b"x", (address, port))
+            except OSError:
+                continue
+            sent += 1
+        return sent
+
+
+def talk(sender: Pod, receiver: Pod) -> None:
+    """A request and its answer."""
+    with (
+        sender.ns.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+        receiver.ns.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+    ):
+        server.bind((receiver.address, PORT))
+        client.sendto(b"question", (receiver.address, PORT))
+        data, (address, port) = server.recvfrom(16)
+        ksft_eq((data, address), (b"question", sender.address))
+        server.sendto(b"answer", (address, port))
+        ksft_eq(client.recvfrom(16), (b"answer", (receiver.address, PORT)))
+
+
+def test_nothing_leaves_before() -> None:
+    """Until its programs are there, nothing leaves the pod."""
+    host, red, blue = two_pods()
+    for pod in (red, blue):
+        host.create(pod)
+        host.hand_over(pod)
+        pod.device.wait_operational()
+    before = red.device.stats
+    send(red.ns, blue.address, count=DATAGRAMS)
+    after = red.device.stats
+    ksft_eq(after["tx_packets"], before["tx_packets"])
+    ksft_eq(after["tx_dropped"] - before["tx_dropped"], DATAGRAMS)
+    ksft_eq(host.port(red).stats["rx_packets"], 0)
+    host.attach(red)
+    host.attach(blue)
+    talk(red, blue)
+
+
+def test_room() -> None:
+    host, red, _ = two_pods()
+    connected(host, red)
+    data = host.port(red).link["linkinfo"]["data"]
+    ksft_eq((data["headroom"], data["tailroom"]), (HEADROOM, TAILROOM))
+    data = red.device.link["linkinfo"]["data"]
+    ksft_eq((data["headroom"], data["tailroom"]), (HEADROOM, TAILROOM))
+
+
+def test_talk() -> None:
+    """Each packet passes the sender's program, and is brought straight to the
+    other pod: the program on the way into that pod is not asked."""
+    host, red, blue = two_pods()
+    connected(host, red, blue)
+    before = host.counts()
+    devices = (red.device, blue.device, host.port(red), host.port(blue))
+    stats = [port.stats for port in devices]
+    talk(red, blue)
+    after = host.counts()
+    ksft_eq(
+        [after[counter] - before[counter] for counter in Counter],
+        [2, 0, 2, 0],
+        "from pod, to pod, delivered, blocked",
+    )
+    for port, old in zip(devices, stats, strict=True):
+        new = port.stats
+        sends = port in (red.device, blue.device)
+        ksft_eq(new["tx_packets"] - old["tx_packets"], int(sends), port.name)
+        ksft_eq(new["rx_packets"] - old["rx_packets"], 1, port.name)
+
+
+def test_from_host() -> None:
+    """What the host itself sends passes the program on its own end."""
+    host, red, _ = two_pods()
+    connected(host, red)
+    host.ns.ip("addr add 192.0.2.1/32 dev lo")
+    before = host.count(Counter.TO_POD)
+    with red.ns.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind((red.address, PORT))
+        send(host.ns, red.address)
+        ksft_eq(server.recvfrom(16)[0], b"x")
+    ksft_eq(host.count(Counter.TO_POD) - before, 1)
+
+
+def test_policy() -> None:
+    """A program refuses what policy forbids, and says how often."""
+    host, red, blue = two_pods()
+    connected(host, red, blue)
+    before = red.device.stats
+    send(red.ns, blue.address, BLOCKED_PORT, DATAGRAMS)
+    ksft_eq(host.count(Counter.BLOCKED), DATAGRAMS)
+    after = red.device.stats
+    ksft_eq(after["tx_dropped"] - before["tx_dropped"], DATAGRAMS)
+    ksft_eq(host.port(red).stats["rx_packets"], 0)
+    talk(red, blue)
+
+
+def test_agent_restart() -> None:
+    """The links outlive the agent; the next one updates them in place."""
+    host, red, blue = two_pods()
+    connected(host, red, blue)
+    talk(red, blue)
+    old = host.object
+    host.restart([red, blue])
+    ksft_true(host.object is not old)
+    before = host.count(Counter.FROM_POD)
+    talk(red, blue)
+    ksft_eq(host.count(Counter.FROM_POD) - before, 2)
+
+
+def test_pod_restart() -> None:
+    """The pod goes with its namespace, and comes back under the same name."""
+    host, red, blue = two_pods()
+    connected(host, red, blue)
+    talk(red, blue)
+    blue.ns.delete()
+    ksft_busy_wait(
+        lambda: host.port(blue).name not in host.ns.devices(),
+        deadline=60,
+        comment="the host's end is left",
+    )
+    host.forget(blue)
+    blue = Pod("blue", namespaces(1)[0], blue.address)
+    connected(host, blue)
+    talk(red, blue)
+    talk(blue, red)
+
+
+def main() -> None:
+    ksft_run(
+        [
+            test_nothing_leaves_before,
+            test_room,
+            test_talk,
+            test_from_host,
+            test_policy,
+            test_agent_restart,
+            test_pod_restart,
+        ]
+    )
+    ksft_exit()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+Programs from object files, by libbpf.
+"""
+
+import ctypes
+import os
+import struct
+from pathlib import Path
+from typing import Self
+
+from net.lib.py import defer
+
+BPF_F_AFTER = 1 << 4
+
+_lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
+_Pointer = ctypes.c_void_p
+
+
+def _function(name: str, result: object, *arguments: object) -> ctypes._FuncPointer:
+    function = getattr(_lib, name)
+    function.restype = result
+    function.argtypes = arguments
+    return function
+
+
+_open = _function("bpf_object__open", _Pointer, ctypes.c_char_p)
+_load = _function("bpf_object__load", ctypes.c_int, _Pointer)
+_close = _function("bpf_object__close", None, _Pointer)
+_find_program = _function(
+    "bpf_object__find_program_by_name", _Pointer, _Pointer, ctypes.c_char_p
+)
+_find_map = _function(
+    "bpf_object__find_map_fd_by_name", ctypes.c_int, _Pointer, ctypes.c_char_p
+)
+_reuse = _function("bpf_map__reuse_fd", ctypes.c_int, _Pointer, ctypes.c_int)
+_find_map_object = _function(
+    "bpf_object__find_map_by_name", _Pointer, _Pointer, ctypes.c_char_p
+)
+_link_open = _function("bpf_link__open", _Pointer, ctypes.c_char_p)
+_link_pin = _function("bpf_link__pin", ctypes.c_int, _Pointer, ctypes.c_char_p)
+_link_update = _function("bpf_link__update_program", ctypes.c_int, _Pointer, _Pointer)
+_link_destroy = _function("bpf_link__destroy", ctypes.c_int, _Pointer)
+_lookup = _function(
+    "bpf_map_lookup_elem", ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p
+)
+_update = _function(
+    "bpf_map_update_elem",
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_uint64,
+)
+_delete = _function("bpf_map_delete_elem", ctypes.c_int, ctypes.c_int, ctypes.c_char_p)
+
+
+class _AttachOpts(ctypes.Structure):
+    """struct bpf_netkit_opts, and struct bpf_tcx_opts, which is the same."""
+
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("flags", ctypes.c_uint32),
+        ("relative_fd", ctypes.c_uint32),
+        ("relative_id", ctypes.c_uint32),
+        ("expected_revision", ctypes.c_uint64),
+    ]
+
+
+_attachers = {
+    kind: _function(
+        f"bpf_program__attach_{kind}",
+        _Pointer,
+        _Pointer,
+        ctypes.c_int,
+        ctypes.POINTER(_AttachOpts),
+    )
+    for kind in ("netkit", "tcx")
+}
+
+
+def _checked(pointer: int | None) -> int:
+    if not pointer:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return pointer
+
+
+def _succeeded(result: int) -> int:
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+    return result
+
+
+class Link:
+    """A link, which lives on where it is pinned."""
+
+    def __init__(self, pointer: int) -> None:
+        self._pointer = pointer
+        defer(_link_destroy, pointer)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        return cls(_checked(_link_open(bytes(path))))
+
+    def pin(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _succeeded(_link_pin(self._pointer, bytes(path)))
+
+    def update(self, program: int) -> None:
+        _succeeded(_link_update(self._pointer, program))
+
+
+class Object:
+    """A loaded object file; its maps are those of another one, if given."""
+
+    def __init__(self, path: Path, shared: Self | None = None, maps: str = "") -> None:
+        self._pointer = _checked(_open(bytes(path)))
+        defer(_close, self._pointer)
+        for name in maps.split() if shared else ():
+            made = _checked(_find_map_object(self._pointer, name.encode()))
+            _succeeded(_reuse(made, shared.map(name)))
+        _succeeded(_load(self._pointer))
+
+    def program(self, name: str) -> int:
+        return _checked(_find_program(self._pointer, name.encode()))
+
+    def map(self, name: str) -> int:
+        return _succeeded(_find_map(self._pointer, name.encode()))
+
+    def attach(self, kind: str, name: str, ifindex: int) -> Link:
+        """Behind what is attached already; kind is netkit or tcx."""
+        opts = _AttachOpts(sz=ctypes.sizeof(_AttachOpts), flags=BPF_F_AFTER)
+        return Link(_checked(_attachers[kind](self.program(name), ifindex, opts)))
+
+    def number(self, name: str, key: int) -> int:
+        """One of an array of numbers."""
+        value = ctypes.create_string_buffer(8)
+        _succeeded(_lookup(self.map(name), struct.pack("=I", key), value))
+        return struct.unpack("=Q", value.raw)[0]
+
+    def store(self, name: str, key: bytes, value: bytes) -> None:
+        _succeeded(_update(self.map(name), key, value, 0))
+
+    def remove(self, name: str, key: bytes) -> None:
+        _succeeded(_delete(self.map(name), key))
