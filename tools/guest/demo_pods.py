@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Connects two pods as Cilium does, inside the guest, and shows what each program and device counted.
+
+The steps are those of the test of the same; what is not as it must be ends this with one line and status 1.
+"""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+sys.path.append(
+    str(Path(os.environ["NETKIT_TREE"]) / "tools/testing/selftests/drivers/net/netkit")
+)
+
+from lib.py import Namespace, Port, cmd, namespaces
+from lib.py.pods import Counter, Host, Pod
+from net.lib.py import utils
+from net.lib.py.ksft import ksft_flush_defer
+
+DATAGRAMS = 10
+PINGS = 10
+BLOCKED_PORT = 9
+
+
+def heading(text: str) -> None:
+    """Prints the title of a part."""
+    bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
+    print(f"\n{bold}{text}{plain}")
+
+
+def equal(what: str, actual: object, expected: object) -> None:
+    """Ends the demonstration if a number is not as it must be."""
+    if actual != expected:
+        sys.exit(f"demo: FAILED: {what}: {actual} instead of {expected}")
+
+
+def show_devices(host: Host, pods: list[Pod]) -> None:
+    """Prints the counters of both ends of each pod's pair."""
+    print(f"  {'':<16}{'rx packets':>12}{'tx packets':>12}{'tx dropped':>12}")
+    for pod in pods:
+        for label, port in (
+            (f"host/{host.port(pod).name}", host.port(pod)),
+            (f"{pod.name}/eth0", pod.device),
+        ):
+            stats = port.stats
+            print(
+                f"  {label:<16}{stats['rx_packets']:>12}{stats['tx_packets']:>12}{stats['tx_dropped']:>12}"
+            )
+
+
+def show_programs(host: Host) -> None:
+    """Prints what the programs counted."""
+    counts = host.counts()
+    print(
+        f"  programs: {counts[Counter.FROM_POD]} packets from pods, {counts[Counter.DELIVERED]} brought to the other pod,"
+        f" {counts[Counter.TO_POD]} from the host, {counts[Counter.BLOCKED]} refused"
+    )
+
+
+def show_links(ns: Namespace) -> None:
+    """Prints the links of the host as bpftool shows them."""
+    for line in cmd("bpftool net show", ns=ns.name).stdout.splitlines():
+        if "netkit" in line or "tcx" in line:
+            print(f"  {line}")
+
+
+def datagrams(pod: Pod, address: str, port: int) -> None:
+    """Sends datagrams that nobody answers; a device may tell the sender that it dropped them."""
+    with pod.ns.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        for _ in range(DATAGRAMS):
+            try:
+                client.sendto(b"x", (address, port))
+            except OSError:
+                pass
+
+
+def pings(sender: Pod, receiver: Pod) -> None:
+    """Sends pings, all of which must be answered."""
+    result = cmd(
+        f"ping -q -c {PINGS} -i 0.05 -W 2 {receiver.address}", ns=sender.ns.name
+    )
+    print(f"  {sender.name} -> {receiver.name}: {result.stdout.splitlines()[-2]}")
+    equal("packets answered", f" {PINGS} received" in result.stdout, True)
+
+
+def dropped(port: Port) -> int:
+    """Returns how many packets a device refused to send."""
+    return port.stats["tx_dropped"]
+
+
+def main() -> None:
+    """Goes through the steps."""
+    utils.GLOBAL_DEFER_ARMED = True
+    host_ns, red_ns, blue_ns = namespaces(3)
+    host = Host(host_ns, "netkit-demo")
+    red, blue = Pod("red", red_ns, "192.0.2.11"), Pod("blue", blue_ns, "192.0.2.12")
+    pods = [red, blue]
+
+    heading(
+        "7. Two pods: layer 3, the host's end forwards, the pod's end is a black hole"
+    )
+    for pod in pods:
+        host.create(pod)
+        host.hand_over(pod)
+        pod.device.wait_operational()
+    datagrams(red, blue.address, 7000)
+    print(
+        f"  {DATAGRAMS} datagrams from red before there is a program: {dropped(red.device)} dropped"
+    )
+    equal("datagrams dropped", dropped(red.device), DATAGRAMS)
+
+    heading("8. Programs on both ends, by links that are pinned: the pods can talk")
+    for pod in pods:
+        host.attach(pod)
+    show_links(host_ns)
+    pings(red, blue)
+    pings(blue, red)
+    show_programs(host)
+    show_devices(host, pods)
+    equal("packets brought to the other pod", host.count(Counter.DELIVERED), 4 * PINGS)
+
+    heading("9. A program refuses what policy forbids")
+    datagrams(red, blue.address, BLOCKED_PORT)
+    show_programs(host)
+    equal("datagrams refused", host.count(Counter.BLOCKED), DATAGRAMS)
+    equal("datagrams dropped", dropped(red.device), 2 * DATAGRAMS)
+
+    heading("10. A new agent updates the programs in place; a pod is restarted")
+    host.restart(pods)
+    pings(red, blue)
+    blue_ns.delete()
+    while host.port(blue).name in host_ns.devices():
+        pass
+    host.forget(blue)
+    print("  blue is gone, and its devices and links with it")
+    blue = Pod("blue", namespaces(1)[0], blue.address)
+    host.create(blue)
+    host.attach(blue)
+    host.hand_over(blue)
+    blue.device.wait_operational()
+    pings(red, blue)
+    show_programs(host)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    finally:
+        ksft_flush_defer()
