@@ -8,16 +8,17 @@ sees them, and the tests are about what the kernel makes of them.
 """
 
 import ctypes
+import errno
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Self
 
-from net.lib.py import NetNSEnter, defer
+from net.lib.py import KsftNamedVariant, NetNSEnter, defer
 
-from .netkit import Port
+from .netkit import Port, namespaces, pair
 
 SYS_BPF = 321
 ATTR_SIZE = 128
@@ -40,6 +41,8 @@ class Cmd(IntEnum):
     LINK_CREATE = 28
     LINK_UPDATE = 29
     LINK_GET_FD_BY_ID = 30
+    LINK_GET_NEXT_ID = 31
+    ENABLE_STATS = 32
     LINK_DETACH = 34
 
 
@@ -48,6 +51,12 @@ class AttachType(IntEnum):
     TCX_EGRESS = 47
     PRIMARY = 54
     PEER = 55
+
+
+HOOKS = [
+    KsftNamedVariant("primary", AttachType.PRIMARY),
+    KsftNamedVariant("peer", AttachType.PEER),
+]
 
 
 class F(IntFlag):
@@ -68,6 +77,19 @@ class ProgType(IntEnum):
 
 
 LINK_TYPE_NETKIT = 13
+
+
+def answer(request: Callable[..., object], *args: object, **kwargs: object) -> str:
+    """The name of the error that a request ends with; "" without one."""
+    try:
+        request(*args, **kwargs)
+    except OSError as error:
+        assert error.errno is not None
+        if error.errno == errno.EOPNOTSUPP:
+            # Two names for one number, of which Python prefers the other.
+            return "EOPNOTSUPP"
+        return errno.errorcode.get(error.errno, str(error.errno))
+    return ""
 
 
 def bpf(cmd: Cmd, attr: bytes) -> int:
@@ -126,21 +148,26 @@ class Map(Fd):
     ARRAY = 2
     PROG_ARRAY = 3
 
-    def __init__(self, entries: int = 1, kind: int = ARRAY) -> None:
-        self._value = struct.Struct("=Q" if kind == self.ARRAY else "=I")
-        super().__init__(
-            bpf(
-                Cmd.MAP_CREATE, struct.pack("=IIII", kind, 4, self._value.size, entries)
-            )
-        )
+    def __init__(self, entries: int = 1, kind: int = ARRAY, words: int = 1) -> None:
+        self._value = struct.Struct(f"={words}Q" if kind == self.ARRAY else "=I")
+        attr = struct.pack("=IIII", kind, 4, self._value.size, entries)
+        super().__init__(bpf(Cmd.MAP_CREATE, attr))
 
     def __getitem__(self, key: int) -> int:
-        value = ctypes.create_string_buffer(self._value.size)
-        self._access(Cmd.MAP_LOOKUP_ELEM, key, value)
-        return self._value.unpack(value.raw)[0]
+        return self.read(key)[0]
 
     def __setitem__(self, key: int, number: int) -> None:
-        value = ctypes.create_string_buffer(self._value.pack(number), self._value.size)
+        self.write(key, number)
+
+    def read(self, key: int = 0) -> tuple[int, ...]:
+        value = ctypes.create_string_buffer(self._value.size)
+        self._access(Cmd.MAP_LOOKUP_ELEM, key, value)
+        return self._value.unpack(value.raw)
+
+    def write(self, key: int, *numbers: int) -> None:
+        value = ctypes.create_string_buffer(
+            self._value.pack(*numbers), self._value.size
+        )
         self._access(Cmd.MAP_UPDATE_ELEM, key, value)
 
     def _access(self, cmd: Cmd, key: int, value: ctypes.Array) -> None:
@@ -191,6 +218,10 @@ class Program(Fd):
             raise
         super().__init__(fd)
 
+    @classmethod
+    def by_id(cls, number: int) -> Fd:
+        return Fd(bpf(Cmd.PROG_GET_FD_BY_ID, struct.pack("=I", number)))
+
     @property
     def id(self) -> int:
         return struct.unpack_from("=II", self._info(256))[1]
@@ -212,13 +243,17 @@ class LinkInfo:
     attach_type: int
 
 
-class Link(Fd):
+class BpfLink(Fd):
     """A link, which keeps a program attached."""
 
     @classmethod
     def pinned(cls, path: str) -> Self:
         name = ctypes.create_string_buffer(path.encode())
         return cls(bpf(Cmd.OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0)))
+
+    @classmethod
+    def by_id(cls, number: int) -> Self:
+        return cls(bpf(Cmd.LINK_GET_FD_BY_ID, struct.pack("=I", number)))
 
     def update(self, new: Program, old: Program | None = None) -> None:
         bpf(
@@ -250,6 +285,20 @@ class Link(Fd):
     def fdinfo(self) -> dict[str, str]:
         with open(f"/proc/self/fdinfo/{self.fd}", encoding="ascii") as lines:
             return dict(line.rstrip("\n").split(":\t", 1) for line in lines)
+
+
+def link_ids() -> set[int]:
+    """All the links that there are, of any kind."""
+    found: set[int] = set()
+    buffer = ctypes.create_string_buffer(ATTR_SIZE)
+    try:
+        while True:
+            _call(Cmd.LINK_GET_NEXT_ID, buffer)
+            number = struct.unpack_from("=I", buffer.raw, 4)[0]
+            found.add(number)
+            struct.pack_into("=I", buffer, 0, number)
+    except FileNotFoundError:
+        return found
 
 
 @dataclass(frozen=True)
@@ -324,7 +373,7 @@ class Hook:
         flags: F = F.NONE,
         relative: int = 0,
         revision: int = 0,
-    ) -> Link:
+    ) -> BpfLink:
         attr = struct.pack(
             "=IIIIIIQ",
             program.fd,
@@ -335,18 +384,27 @@ class Hook:
             0,
             revision,
         )
-        return Link(self._call(Cmd.LINK_CREATE, attr))
+        return BpfLink(self._call(Cmd.LINK_CREATE, attr))
 
-    def query(self, room: int = 64, flags: int = 0) -> Attached:
+    def query(self, room: int = 64) -> Attached:
         """room is for how many programs the caller has memory."""
+        error, found = self.ask(room)
+        if error:
+            raise OSError(error, os.strerror(error))
+        return found
+
+    def ask(
+        self, room: int = 64, query_flags: int = 0, attach_flags: int = 0
+    ) -> tuple[int, Attached]:
+        """errno, and what the kernel told all the same."""
         progs = (ctypes.c_uint32 * room)()
         links = (ctypes.c_uint32 * room)()
         layout = struct.Struct("=IIIIQIIQQQQ")
         attr = layout.pack(
             self.ifindex,
             self.kind,
-            flags,
-            0,
+            query_flags,
+            attach_flags,
             ctypes.addressof(progs) if room else 0,
             room,
             0,
@@ -356,8 +414,40 @@ class Hook:
             0,
         )
         buffer = ctypes.create_string_buffer(attr.ljust(ATTR_SIZE, b"\0"), ATTR_SIZE)
+        error = 0
         with NetNSEnter(self.ns):
-            _call(Cmd.PROG_QUERY, buffer)
-        answer = layout.unpack_from(buffer.raw)
-        shown = min(answer[5], room)
-        return Attached(answer[10], answer[5], list(progs[:shown]), list(links[:shown]))
+            try:
+                _call(Cmd.PROG_QUERY, buffer)
+            except OSError as refusal:
+                error = refusal.errno or 0
+        told = layout.unpack_from(buffer.raw)
+        shown = min(told[5], room)
+        return error, Attached(
+            told[10], told[5], list(progs[:shown]), list(links[:shown])
+        )
+
+
+@dataclass(frozen=True)
+class Way:
+    """One direction of a pair, and where the programs are that it passes."""
+
+    sender: Port
+    receiver: Port
+    hook: Hook
+
+
+def ways(primary: Port, peer: Port) -> dict[AttachType, Way]:
+    """Both hooks are those of the primary, also the one of what the peer sends."""
+    return {
+        kind: Way(*ends, Hook.of(primary, kind))
+        for kind, ends in (
+            (AttachType.PRIMARY, (primary, peer)),
+            (AttachType.PEER, (peer, primary)),
+        )
+    }
+
+
+def way(kind: AttachType = AttachType.PRIMARY, count: int = 2, **data: int) -> Way:
+    """One direction of a new pair, between so many namespaces."""
+    spaces = namespaces(count)
+    return ways(*pair(spaces[0], spaces[-1], **data))[kind]

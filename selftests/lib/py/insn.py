@@ -26,8 +26,26 @@ def mov(dst: Reg, value: int | Reg) -> bytes:
     return _insn(0xB7, dst, imm=value)
 
 
-def add(dst: Reg, value: int) -> bytes:
-    return _insn(0x07, dst, imm=value)
+def _alu(operation: int, dst: Reg, value: int | Reg) -> bytes:
+    if isinstance(value, Reg):
+        return _insn(operation | 0x0F, dst, value)
+    return _insn(operation | 0x07, dst, imm=value)
+
+
+def add(dst: Reg, value: int | Reg) -> bytes:
+    return _alu(0x00, dst, value)
+
+
+def conjoin(dst: Reg, value: int | Reg) -> bytes:
+    return _alu(0x50, dst, value)
+
+
+def shift_left(dst: Reg, value: int | Reg) -> bytes:
+    return _alu(0x60, dst, value)
+
+
+def load64(dst: Reg, src: Reg, offset: int) -> bytes:
+    return _insn(0x79, dst, src, offset)
 
 
 def load32(dst: Reg, src: Reg, offset: int) -> bytes:
@@ -44,8 +62,14 @@ def store32(dst: Reg, offset: int, value: int | Reg) -> bytes:
     return _insn(0x62, dst, offset=offset, imm=value)
 
 
-def store64(dst: Reg, offset: int, value: int) -> bytes:
+def store64(dst: Reg, offset: int, value: int | Reg) -> bytes:
+    if isinstance(value, Reg):
+        return _insn(0x7B, dst, value, offset)
     return _insn(0x7A, dst, offset=offset, imm=value)
+
+
+def store8(dst: Reg, offset: int, value: int) -> bytes:
+    return _insn(0x72, dst, offset=offset, imm=value)
 
 
 def map_fd(dst: Reg, made: Map) -> bytes:
@@ -93,6 +117,7 @@ class Helper(IntEnum):
 SKB_LEN = 0
 SKB_MARK = 8
 SKB_PRIORITY = 32
+SKB_IFINDEX = 40
 SKB_DATA = 76
 SKB_DATA_END = 80
 
@@ -113,4 +138,52 @@ def counter(made: Map, value: int, name: str = "") -> Program:
             ret(),
         ],
         name=name,
+    )
+
+
+class Trace:
+    """Which programs ran, in their order; of those of one processor a time."""
+
+    ROOM = 64
+
+    def __init__(self) -> None:
+        self._map = Map(words=1 + self.ROOM)
+
+    def program(self, number: int, value: int = -1, name: str = "") -> Program:
+        """A program that leaves its number and returns a value, at first next."""
+        return Program(
+            [
+                map_value(Reg.R1, self._map),
+                load64(Reg.R2, Reg.R1, 0),
+                mov(Reg.R3, Reg.R2),
+                add(Reg.R3, 1),
+                store64(Reg.R1, 0, Reg.R3),
+                # For the verifier: within the map.
+                conjoin(Reg.R2, self.ROOM - 1),
+                shift_left(Reg.R2, 3),
+                add(Reg.R1, Reg.R2),
+                store64(Reg.R1, 8, number),
+                mov(Reg.R0, value),
+                ret(),
+            ],
+            name=name,
+        )
+
+    def take(self) -> list[int]:
+        """The numbers since the last call."""
+        count, *numbers = self._map.read()
+        self._map.write(0, *[0] * (1 + self.ROOM))
+        return numbers[:count]
+
+
+def reporter(made: Map, field: int, value: int) -> Program:
+    """A program that keeps one of the fields of __sk_buff."""
+    return Program(
+        [
+            load32(Reg.R3, Reg.R1, field),
+            map_value(Reg.R2, made),
+            store64(Reg.R2, 0, Reg.R3),
+            mov(Reg.R0, value),
+            ret(),
+        ]
     )
