@@ -29,6 +29,7 @@ from lib.py import (
     ksft_variants,
     namespaces,
     pair,
+    program_exists,
     way,
     ways,
 )
@@ -384,10 +385,6 @@ def test_twice(kind: AttachType) -> None:
     chain.expect("ab", 3)
 
 
-def exists(number: int) -> bool:
-    return answer(Program.by_id, number) == ""
-
-
 @ksft_variants(["detached", "replaced", "deleted", "peer_deleted"])
 def test_released(how: str) -> None:
     """A program lives as long as it is attached, and no longer."""
@@ -399,7 +396,7 @@ def test_released(how: str) -> None:
         ids.append(program.id)
         hook.attach(program)
         program.close()
-    ksft_eq([exists(number) for number in ids], [True, True])
+    ksft_eq([program_exists(number) for number in ids], [True, True])
     if how == "detached":
         for hook in hooks:
             hook.detach(None)
@@ -412,7 +409,7 @@ def test_released(how: str) -> None:
         port = primary if how == "deleted" else peer
         port.ns.rtnl.dellink({"ifname": port.name})
     ksft_busy_wait(
-        lambda: not any(exists(number) for number in ids),
+        lambda: not any(program_exists(number) for number in ids),
         deadline=60,
         comment="programs are left",
     )

@@ -53,10 +53,11 @@ from .bpf import (
     Way,
     answer,
     link_ids,
+    program_exists,
     way,
     ways,
 )
-from .kernel import KMEMLEAK, KernelLog, kernel_memory, leaks
+from .kernel import KMEMLEAK, KernelLog, capabilities, kernel_memory, leaks
 from .netkit import (
     IFF_UP,
     MODES,
@@ -136,6 +137,7 @@ __all__ = [
     "answer",
     "bkg",
     "bpftool",
+    "capabilities",
     "cmd",
     "defer",
     "egress_dropped",
@@ -165,6 +167,7 @@ __all__ = [
     "netkit",
     "ns_fd",
     "pair",
+    "program_exists",
     "refused",
     "single",
     "tc",

@@ -232,6 +232,15 @@ class Program(Fd):
         return struct.unpack_from("=QQ", self._info(256), 192)[1]
 
 
+def program_exists(number: int) -> bool:
+    try:
+        # To be closed at once, or it would exist for that reason.
+        Program.by_id(number).close()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class LinkInfo:
     """What the kernel tells of a link."""
@@ -311,13 +320,17 @@ class Attached:
     links: list[int]
 
 
+def _descriptor(program: Program | int) -> int:
+    return program if isinstance(program, int) else program.fd
+
+
 @dataclass(frozen=True)
 class Hook:
     """Where programs are attached: a device, as its namespace sees it."""
 
     ns: str
     ifindex: int
-    kind: AttachType = AttachType.PRIMARY
+    kind: int = AttachType.PRIMARY
 
     @classmethod
     def of(cls, port: Port, kind: AttachType = AttachType.PRIMARY) -> Self:
@@ -329,20 +342,20 @@ class Hook:
 
     def attach(
         self,
-        program: Program,
+        program: Program | int,
         flags: F = F.NONE,
         relative: int = 0,
         revision: int = 0,
-        replace: Program | None = None,
+        replace: Program | int = 0,
     ) -> None:
-        """relative is a descriptor, or with F.ID a number."""
+        """relative is a descriptor, or with F.ID a number; the others may be."""
         attr = struct.pack(
             "=IIIIIIQ",
             self.ifindex,
-            program.fd,
+            _descriptor(program),
             self.kind,
             flags,
-            replace.fd if replace else 0,
+            _descriptor(replace),
             relative,
             revision,
         )
@@ -350,7 +363,7 @@ class Hook:
 
     def detach(
         self,
-        program: Program | None,
+        program: Program | int | None,
         flags: F = F.NONE,
         relative: int = 0,
         revision: int = 0,
@@ -358,7 +371,7 @@ class Hook:
         attr = struct.pack(
             "=IIIIIIQ",
             self.ifindex,
-            program.fd if program else 0,
+            _descriptor(program or 0),
             self.kind,
             flags,
             0,
@@ -369,14 +382,14 @@ class Hook:
 
     def link(
         self,
-        program: Program,
+        program: Program | int,
         flags: F = F.NONE,
         relative: int = 0,
         revision: int = 0,
     ) -> BpfLink:
         attr = struct.pack(
             "=IIIIIIQ",
-            program.fd,
+            _descriptor(program),
             self.ifindex,
             self.kind,
             flags,

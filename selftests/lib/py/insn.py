@@ -26,6 +26,11 @@ def mov(dst: Reg, value: int | Reg) -> bytes:
     return _insn(0xB7, dst, imm=value)
 
 
+def mov32(dst: Reg, value: int) -> bytes:
+    """The upper half is zero then."""
+    return _insn(0xB4, dst, imm=value - (value >> 31 << 32))
+
+
 def _alu(operation: int, dst: Reg, value: int | Reg) -> bytes:
     if isinstance(value, Reg):
         return _insn(operation | 0x0F, dst, value)
@@ -115,11 +120,16 @@ class Helper(IntEnum):
 
 # Offsets in struct __sk_buff.
 SKB_LEN = 0
+SKB_PKT_TYPE = 4
 SKB_MARK = 8
+SKB_PROTOCOL = 16
 SKB_PRIORITY = 32
+SKB_INGRESS_IFINDEX = 36
 SKB_IFINDEX = 40
 SKB_DATA = 76
 SKB_DATA_END = 80
+SKB_GSO_SEGS = 164
+SKB_GSO_SIZE = 176
 
 
 def verdict(value: int, name: str = "") -> Program:

@@ -4,8 +4,11 @@
 The kernel's own view: its log, its memory.
 """
 
+import ctypes
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 COMPLAINT = re.compile(
@@ -48,3 +51,30 @@ def leaks() -> str:
     for _ in range(2):
         KMEMLEAK.write_text("scan", encoding="ascii")
     return KMEMLEAK.read_text(encoding="ascii")
+
+
+def _effective(libc: ctypes.CDLL, numbers: tuple[int, ...] | None) -> None:
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    sets = (ctypes.c_uint32 * 6)()
+    if libc.capget(header, sets):
+        raise OSError(ctypes.get_errno(), "capget")
+    for word in range(2):
+        # Effective, permitted, inheritable; once for each half.
+        sets[3 * word] = (
+            sets[3 * word + 1]
+            if numbers is None
+            else sum(1 << number % 32 for number in numbers if number // 32 == word)
+        )
+    if libc.capset(header, sets):
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+@contextmanager
+def capabilities(*numbers: int) -> Iterator[None]:
+    """Nothing but these may be done by this thread."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    _effective(libc, numbers)
+    try:
+        yield
+    finally:
+        _effective(libc, None)
