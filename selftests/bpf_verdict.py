@@ -1,0 +1,520 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+What becomes of a packet after programs: their answers, what they see of it
+and what they change about it.
+"""
+
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+from lib.py import (
+    ETH_HLEN,
+    HOOKS,
+    AttachType,
+    Capture,
+    Hook,
+    KsftNamedVariant,
+    Map,
+    Mode,
+    Policy,
+    Program,
+    Scrub,
+    Way,
+    defer,
+    frame,
+    insn,
+    ksft_eq,
+    ksft_exit,
+    ksft_run,
+    ksft_variants,
+    namespaces,
+    pair,
+    way,
+    ways,
+)
+from lib.py.insn import Helper, Reg
+
+INT_MAX = (1 << 31) - 1
+MARK = 0x1234
+PRIORITY = 5
+LENGTH = 60
+ETH_P_TEST = 0x88B5
+ETH_P_IP = 0x0800
+UDP_SEGMENT = 103
+STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
+
+COUNTERS = ("tx_packets", "tx_bytes", "tx_dropped", "rx_packets", "rx_bytes")
+
+
+def counters(each: Way) -> dict[str, int]:
+    """Those of both ends that a packet on its way should touch, or not."""
+    return {
+        f"{side}_{name}": port.stats[name]
+        for side, port in (("sender", each.sender), ("receiver", each.receiver))
+        for name in COUNTERS
+    }
+
+
+def send(each: Way, data: bytes | None = None) -> tuple[bool, list[bytes]]:
+    """Whether the device took a frame, and what came out of the other."""
+    data = frame(each.receiver.address) if data is None else data
+    with each.sender.packets() as out, each.receiver.packets() as into:
+        before = each.receiver.stats["rx_packets"]
+        taken = out.send(data)
+        # Counted when it is on the queue that leads to the socket.
+        count = each.receiver.stats["rx_packets"] - before
+        return taken, [into.receive().data for _ in range(count)]
+
+
+def passes(each: Way) -> bool:
+    taken, received = send(each)
+    ksft_eq(received, [frame(each.receiver.address)] if taken else [])
+    return taken
+
+
+def fate(value: int) -> dict[str, int]:
+    """What an answer makes of one packet, as counters grow."""
+    if value in (Policy.NEXT, Policy.PASS):
+        return {
+            "sender_tx_packets": 1,
+            "sender_tx_bytes": LENGTH,
+            "receiver_rx_packets": 1,
+            "receiver_rx_bytes": LENGTH,
+        }
+    if value == Policy.REDIRECT:
+        # To nowhere, as no program said where; the sender is not told.
+        return {"sender_tx_packets": 1, "sender_tx_bytes": LENGTH}
+    return {"sender_tx_dropped": 1}
+
+
+def values() -> list[KsftNamedVariant]:
+    others = (1, 3, 4, 5, 6, 8, 255, 256, 1 << 16, INT_MAX, -2, -INT_MAX - 1)
+    found = [
+        KsftNamedVariant(f"{hook.name}_{value}", *hook.params, Mode.L3, value)
+        for hook in HOOKS
+        for value in (*map(int, Policy), *others)
+    ]
+    found += [
+        KsftNamedVariant(f"{hook.name}_{value}_L2", *hook.params, Mode.L2, value)
+        for hook in HOOKS
+        for value in (*map(int, Policy), 1)
+    ]
+    return found
+
+
+@ksft_variants(values())
+def test_value(kind: AttachType, mode: Mode, value: int) -> None:
+    """Whatever is not known is a drop, which the sender is told."""
+    each = way(kind, mode=mode)
+    each.hook.attach(insn.verdict(value))
+    before = counters(each)
+    taken, received = send(each)
+    grown = fate(value)
+    ksft_eq(taken, "sender_tx_dropped" not in grown)
+    ksft_eq(
+        received,
+        [frame(each.receiver.address)] if "receiver_rx_packets" in grown else [],
+    )
+    after = counters(each)
+    ksft_eq(
+        {name: after[name] - before[name] for name in before},
+        dict.fromkeys(before, 0) | grown,
+    )
+
+
+@ksft_variants(
+    [
+        KsftNamedVariant("pass", 0, True),
+        KsftNamedVariant("drop", Policy.DROP, False),
+        KsftNamedVariant("next", 0xFFFFFFFF, True),
+    ]
+)
+def test_wide_value(value: int, expected: bool) -> None:
+    """Of 64 bits half are looked at."""
+    each = way()
+    code = [
+        insn.mov(Reg.R0, 1),
+        insn.shift_left(Reg.R0, 40),
+        insn.mov32(Reg.R2, value),
+        insn.add(Reg.R0, Reg.R2),
+        insn.ret(),
+    ]
+    each.hook.attach(Program(code))
+    ksft_eq(passes(each), expected)
+
+
+def policies() -> list[KsftNamedVariant]:
+    return [
+        KsftNamedVariant(
+            f"{hook.name}_{policy.name}_{value.name}", *hook.params, policy, value
+        )
+        for hook in HOOKS
+        for policy in (Policy.PASS, Policy.DROP)
+        for value in (Policy.NEXT, Policy.PASS, Policy.DROP)
+    ]
+
+
+@ksft_variants(policies())
+def test_policy(kind: AttachType, policy: Policy, value: Policy) -> None:
+    """Is for a device without programs; next is none of it."""
+    names = {AttachType.PRIMARY: "policy", AttachType.PEER: "peer_policy"}
+    other = AttachType.PRIMARY + AttachType.PEER - kind
+    primary, peer = pair(*namespaces(2), **{names[kind]: policy})
+    each, back = ways(primary, peer)[kind], ways(primary, peer)[AttachType(other)]
+    ksft_eq((passes(each), passes(back)), (policy == Policy.PASS, True))
+    link = each.hook.link(insn.verdict(value))
+    ksft_eq((passes(each), passes(back)), (value != Policy.DROP, True))
+    # A new policy is of no more weight.
+    for changed in (Policy.PASS, Policy.DROP, policy):
+        primary.change(**{names[kind]: changed})
+        ksft_eq(passes(each), value != Policy.DROP)
+    link.close()
+    ksft_eq((passes(each), passes(back)), (policy == Policy.PASS, True))
+
+
+@ksft_variants(
+    [
+        KsftNamedVariant("next_next", [-1, -1], 2, True),
+        KsftNamedVariant("next_pass_drop", [-1, 0, 2], 2, True),
+        KsftNamedVariant("next_drop_pass", [-1, 2, 0], 2, False),
+        KsftNamedVariant("drop_pass", [2, 0], 1, False),
+        KsftNamedVariant("pass_drop", [0, 2], 1, True),
+        KsftNamedVariant("unknown_pass", [-1, 3, 0], 2, False),
+        KsftNamedVariant("redirect_pass", [-1, -1, 7, 0], 3, True),
+        KsftNamedVariant("many_drop", [-1] * 40 + [2, -1], 41, False),
+    ]
+)
+def test_chain(answers: list[int], ran: int, taken: bool) -> None:
+    """Up to the first that does not answer next."""
+    for kind in (AttachType.PRIMARY, AttachType.PEER):
+        each = way(kind)
+        trace = insn.Trace()
+        for number, value in enumerate(answers):
+            each.hook.attach(trace.program(number, value))
+        ksft_eq(send(each)[0], taken)
+        ksft_eq(trace.take(), list(range(ran)))
+
+
+def test_directions() -> None:
+    """One hook sees what the primary sends, the other what the peer does."""
+    primary, peer = pair(*namespaces(2))
+    both = ways(primary, peer)
+    seen = {kind: Map() for kind in both}
+    for kind, each in both.items():
+        each.hook.attach(insn.counter(seen[kind], -1))
+    for _ in range(3):
+        passes(both[AttachType.PRIMARY])
+    for _ in range(5):
+        passes(both[AttachType.PEER])
+    ksft_eq([made[0] for made in seen.values()], [3, 5])
+
+
+def test_same_namespace() -> None:
+    """Programs run there, too."""
+    (ns,) = namespaces(1)
+    for each in ways(*pair(ns, ns)).values():
+        made = Map()
+        each.hook.attach(insn.counter(made, Policy.DROP))
+        ksft_eq((passes(each), made[0]), (False, 1))
+
+
+@ksft_variants(HOOKS)
+def test_fields(kind: AttachType) -> None:
+    """The frame whole, on the device that it is going to reach."""
+    each = way(kind)
+    expected = (
+        ("length", insn.SKB_LEN, 200),
+        ("type", insn.SKB_PKT_TYPE, socket.PACKET_HOST),
+        ("protocol", insn.SKB_PROTOCOL, socket.htons(ETH_P_TEST)),
+        ("index", insn.SKB_IFINDEX, each.receiver.link.index),
+        ("ingress_index", insn.SKB_INGRESS_IFINDEX, 0),
+    )
+    told = {name: Map() for name, _, _ in expected}
+    for name, field, _ in expected:
+        told[name][0] = 0xDEAD
+        each.hook.attach(insn.reporter(told[name], field, -1))
+    send(each, frame(each.receiver.address, length=200))
+    ksft_eq(
+        {name: made[0] for name, made in told.items()},
+        {name: value for name, _, value in expected},
+    )
+
+
+@ksft_variants(
+    [
+        KsftNamedVariant(
+            f"{hook.name}_{scrub.name}_{count}ns", *hook.params, scrub, count
+        )
+        for hook in HOOKS
+        for scrub in Scrub
+        for count in (1, 2)
+    ]
+)
+def test_scrub(kind: AttachType, scrub: Scrub, count: int) -> None:
+    """Programs come after the scrubbing: they see what is left, and their own
+    marks stay."""
+    each = way(kind, count, scrub=scrub, peer_scrub=scrub)
+    mark, priority = Map(), Map()
+    each.hook.attach(insn.reporter(mark, insn.SKB_MARK, -1))
+    each.hook.attach(insn.reporter(priority, insn.SKB_PRIORITY, -1))
+    code = [
+        insn.mov(Reg.R2, 77),
+        insn.store32(Reg.R1, insn.SKB_MARK, Reg.R2),
+        insn.mov(Reg.R2, 3),
+        insn.store32(Reg.R1, insn.SKB_PRIORITY, Reg.R2),
+        insn.mov(Reg.R0, 0),
+        insn.ret(),
+    ]
+    each.hook.attach(Program(code))
+    with each.sender.packets() as out, each.receiver.packets() as into:
+        out.setsockopt(socket.SO_MARK, MARK)
+        out.setsockopt(socket.SO_PRIORITY, PRIORITY)
+        out.send(frame(each.receiver.address))
+        received = into.receive()
+    scrubbed = count == 2 and scrub == Scrub.DEFAULT
+    ksft_eq((mark[0], priority[0]), (0, 0) if scrubbed else (MARK, PRIORITY))
+    ksft_eq((received.mark, received.priority), (77, 3))
+
+
+def test_run_statistics() -> None:
+    each = way()
+    program = insn.verdict(0)
+    each.hook.attach(program)
+    passes(each)
+    ksft_eq(program.runs, 0)
+    before = STATS.read_text(encoding="ascii")
+    defer(STATS.write_text, before, encoding="ascii")
+    STATS.write_text("1", encoding="ascii")
+    for _ in range(7):
+        passes(each)
+    ksft_eq(program.runs, 7)
+
+
+@ksft_variants(
+    [
+        KsftNamedVariant("filled", 0, True),
+        KsftNamedVariant("empty", 1, False),
+        KsftNamedVariant("outside", 2, False),
+    ]
+)
+def test_tail_call(slot: int, taken: bool) -> None:
+    """The program called decides, or the caller if there is none."""
+    each = way()
+    called, made = Map(), Map(2, Map.PROG_ARRAY)
+    made[0] = insn.counter(called, 0).fd
+    code = [
+        insn.map_fd(Reg.R2, made),
+        insn.mov(Reg.R3, slot),
+        insn.call(Helper.TAIL_CALL),
+        insn.mov(Reg.R0, Policy.DROP),
+        insn.ret(),
+    ]
+    each.hook.attach(Program(code))
+    ksft_eq((passes(each), called[0]), (taken, int(taken)))
+    # A slot that is filled while the program is attached.
+    made[1] = insn.counter(called, 0).fd
+    ksft_eq(passes(each), slot < 2)
+
+
+def test_direct_access() -> None:
+    """The packet starts with its header; beyond its end nothing is read."""
+    each = way()
+    first, last = Map(), Map()
+    code = [
+        insn.load32(Reg.R2, Reg.R1, insn.SKB_DATA),
+        insn.load32(Reg.R3, Reg.R1, insn.SKB_DATA_END),
+        insn.mov(Reg.R4, Reg.R2),
+        insn.add(Reg.R4, 100),
+        insn.jump_gt(Reg.R4, Reg.R3, 10),
+        insn.load8(Reg.R5, Reg.R2, 0),
+        insn.load8(Reg.R6, Reg.R2, 99),
+        insn.map_value(Reg.R7, first),
+        insn.store64(Reg.R7, 0, Reg.R5),
+        insn.map_value(Reg.R7, last),
+        insn.store64(Reg.R7, 0, Reg.R6),
+        insn.mov(Reg.R0, 0),
+        insn.ret(),
+        insn.mov(Reg.R0, Policy.DROP),
+        insn.ret(),
+    ]
+    each.hook.attach(Program(code))
+    address = each.receiver.address
+    data = frame(address, bytes(range(256)), 1000)
+    for length, taken in ((14, False), (99, False), (100, True), (1000, True)):
+        first[0] = last[0] = 0xDEAD
+        ksft_eq(send(each, data[:length])[0], taken, str(length))
+        ksft_eq(
+            (first[0], last[0]),
+            (data[0], data[99]) if taken else (0xDEAD, 0xDEAD),
+            str(length),
+        )
+
+
+def changing(helper: Helper, size: int) -> Program:
+    """A program whose helper may fail, upon which it drops."""
+    return Program(
+        [
+            insn.mov(Reg.R2, size),
+            insn.mov(Reg.R3, 0),
+            insn.call(helper),
+            insn.jump_ne(Reg.R0, 0, 2),
+            insn.mov(Reg.R0, 0),
+            insn.ret(),
+            insn.mov(Reg.R0, Policy.DROP),
+            insn.ret(),
+        ]
+    )
+
+
+@ksft_variants([ETH_HLEN, 40, 59, 60, 61, 200, 3000])
+def test_change_tail(size: int) -> None:
+    """Cut or filled with zeros; what was sent counts, at both ends."""
+    for kind in (AttachType.PRIMARY, AttachType.PEER):
+        each = way(kind)
+        each.hook.attach(changing(Helper.CHANGE_TAIL, size))
+        sent = frame(each.receiver.address, b"\xaa" * LENGTH)
+        before = counters(each)
+        ksft_eq(send(each, sent), (True, [sent[:size].ljust(size, b"\0")]))
+        after = counters(each)
+        ksft_eq(
+            {name: after[name] - before[name] for name in before},
+            dict.fromkeys(before, 0)
+            | {
+                "sender_tx_packets": 1,
+                "sender_tx_bytes": len(sent),
+                "receiver_rx_packets": 1,
+                "receiver_rx_bytes": len(sent),
+            },
+        )
+
+
+def test_change_tail_refused() -> None:
+    """Less than a header is not left over."""
+    each = way()
+    each.hook.attach(changing(Helper.CHANGE_TAIL, ETH_HLEN - 1))
+    ksft_eq(send(each), (False, []))
+
+
+@ksft_variants([1, ETH_HLEN, 128, 1000])
+def test_change_head(room: int) -> None:
+    """The new head is the header then, wherever the packet had no room."""
+    for kind in (AttachType.PRIMARY, AttachType.PEER):
+        each = way(kind)
+        each.hook.attach(changing(Helper.CHANGE_HEAD, room))
+        sent = frame(each.receiver.address, b"\xaa" * LENGTH)
+        ksft_eq(send(each, sent), (True, [bytes(room) + sent]))
+
+
+def test_change_both() -> None:
+    """By several programs, of which each sees what the others did."""
+    each = way()
+    lengths = [Map() for _ in range(3)]
+    for made, (helper, size) in zip(
+        lengths,
+        ((Helper.CHANGE_HEAD, 20), (Helper.CHANGE_TAIL, 50), (Helper.CHANGE_HEAD, 4)),
+        strict=True,
+    ):
+        each.hook.attach(insn.reporter(made, insn.SKB_LEN, -1))
+        code = [
+            insn.mov(Reg.R2, size),
+            insn.mov(Reg.R3, 0),
+            insn.call(helper),
+            insn.mov(Reg.R0, -1),
+            insn.ret(),
+        ]
+        each.hook.attach(Program(code))
+    sent = frame(each.receiver.address, b"\xaa" * LENGTH)
+    ksft_eq(send(each, sent), (True, [bytes(24) + sent[:30]]))
+    ksft_eq([made[0] for made in lengths], [LENGTH + 14, LENGTH + 34, 50])
+
+
+def send_segments(each: Way) -> int:
+    """One packet that counts as ten; its length."""
+    control = [(socket.SOL_UDP, UDP_SEGMENT, struct.pack("=H", 1000))]
+    with each.sender.ns.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(("192.0.2.2", 7000))
+        client.sendmsg([bytes(10000)], control)
+    return ETH_HLEN + 20 + 8 + 10000
+
+
+def segmented(change: Callable[[Hook], None]) -> list[tuple[int, int, int]]:
+    """What arrives of such a packet: kind, size of the segments, length."""
+    each = way()
+    each.sender.configure("192.0.2.1/24")
+    each.receiver.configure("192.0.2.2/24")
+    change(each.hook)
+    with Capture(each.receiver.ns.name, each.receiver.name, ETH_P_IP) as capture:
+        send_segments(each)
+        return [(one.gso_type, one.gso_size, one.length) for one in capture.frames()]
+
+
+def test_gso() -> None:
+    """A packet of many segments is one to a program."""
+    made = [Map() for _ in range(3)]
+    length = ETH_HLEN + 20 + 8 + 10000
+
+    def attach(hook: Hook) -> None:
+        for one, field in zip(
+            made, (insn.SKB_LEN, insn.SKB_GSO_SEGS, insn.SKB_GSO_SIZE), strict=True
+        ):
+            hook.attach(insn.reporter(one, field, -1))
+
+    ksft_eq(segmented(attach), [(5, 1000, length)])
+    ksft_eq([one[0] for one in made], [length, 10, 1000])
+
+
+def test_gso_cut() -> None:
+    """Cut to the length of one it is one."""
+    ksft_eq(
+        segmented(lambda hook: hook.attach(changing(Helper.CHANGE_TAIL, 500))),
+        [(0, 0, 500)],
+    )
+
+
+def test_down_peer() -> None:
+    """Without the other end no program runs."""
+    each = way()
+    made = Map()
+    each.hook.attach(insn.counter(made, 0))
+    each.receiver.down()
+    before = each.sender.stats["tx_dropped"]
+    with each.sender.packets() as out:
+        out.send(frame(each.receiver.address))
+    ksft_eq((made[0], each.sender.stats["tx_dropped"] - before), (0, 1))
+    each.receiver.up()
+    each.sender.wait_operational()
+    ksft_eq((passes(each), made[0]), (True, 1))
+
+
+def main() -> None:
+    ksft_run(
+        [
+            test_value,
+            test_wide_value,
+            test_policy,
+            test_chain,
+            test_directions,
+            test_same_namespace,
+            test_fields,
+            test_scrub,
+            test_run_statistics,
+            test_tail_call,
+            test_direct_access,
+            test_change_tail,
+            test_change_tail_refused,
+            test_change_head,
+            test_change_both,
+            test_gso,
+            test_gso_cut,
+            test_down_peer,
+        ]
+    )
+    ksft_exit()
+
+
+if __name__ == "__main__":
+    main()
