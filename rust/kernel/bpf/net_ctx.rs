@@ -7,9 +7,13 @@
 use crate::{
     bindings,
     net::skbuff::TxContext,
+    prelude::*,
     types::NotThreadSafe, //
 };
 use core::mem::MaybeUninit;
+
+// Had bindgen seen a declaration of the type only, it would have made up one of a single byte.
+static_assert!(size_of::<bindings::bpf_net_context>() > size_of::<bindings::bpf_redirect_info>());
 
 /// Proof that the current task has a context for programs that run on packets.
 ///
