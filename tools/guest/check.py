@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,13 @@ from time import monotonic
 SKIP_STATUS = 4
 RESULT = re.compile(r"^(not ok|ok) (\d+)(?: |$)(.*)")
 PLAN = re.compile(r"^1\.\.(\d+)(.*)")
+BPF_TEST = re.compile(r"^bpf/prog_tests/(\w+)\.c$")
+BPF_RESULT = re.compile(
+    r"^#(\d+)(/\d+)? +\S.*?:(OK|SKIP|FAIL)( \(not built\))?(?: \(.*\))?$"
+)
+BPF_SUMMARY = re.compile(
+    r"^Summary: (\d+)/(\d+) PASSED, (\d+) SKIPPED(?: \(.*\))?, (\d+)/(\d+) FAILED$"
+)
 KUNIT = Path("/sys/kernel/debug/kunit")
 KUNIT_OURS = re.compile(r"^(netkit|rust_)")
 KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
@@ -59,6 +67,65 @@ class Counts:
         return None
 
 
+class BpfCounts(Counts):
+    """The same for upstream's test_progs, whose lines are no TAP.
+
+    A test's line follows those of its subtests; it counts where there are none, or where it failed outside of them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tests: Counter[str] = Counter()
+        self.subtests: Counter[str] = Counter()
+        self.verdicts: set[str] = set()
+        self.repeated = False
+        self.summary: tuple[int, ...] | None = None
+
+    def add(self, line: str) -> None:
+        """Counts one line of output."""
+        if line.startswith("All error logs:"):
+            self.repeated = True
+        elif summary := BPF_SUMMARY.match(line):
+            self.summary = tuple(map(int, summary.groups()))
+        elif not self.repeated and (result := BPF_RESULT.match(line)):
+            # What the build left out was not skipped for a reason of its own.
+            verdict = "FAIL" if result[4] else result[3]
+            if result[2]:
+                self.subtests[verdict] += 1
+                self.verdicts.add(verdict)
+                self.count(verdict)
+            else:
+                self.tests[verdict] += 1
+                if not self.verdicts or (
+                    verdict == "FAIL" and "FAIL" not in self.verdicts
+                ):
+                    self.count(verdict)
+                self.verdicts.clear()
+
+    def count(self, verdict: str) -> None:
+        """Counts one result."""
+        self.passed += verdict == "OK"
+        self.failed += verdict == "FAIL"
+        self.skipped += verdict == "SKIP"
+
+    def mismatch(self) -> str | None:
+        """Says in what the lines are not those that the last one sums up."""
+        if self.summary is None:
+            return "printed no summary"
+        if not self.tests:
+            return "ran nothing"
+        printed = (
+            self.tests["OK"] + self.tests["SKIP"],
+            self.subtests["OK"],
+            self.skipped,
+            self.tests["FAIL"],
+            self.subtests["FAIL"],
+        )
+        if self.summary != printed:
+            return f"summed up {self.summary}, printed {printed}"
+        return None
+
+
 class KernelLog:
     """What the kernel complained about since one last asked."""
 
@@ -81,11 +148,13 @@ class KernelLog:
                 yield message
 
 
-def run_program(path: Path, timeout: int, counts: Counts) -> str | None:
+def run_program(
+    program: Path, arguments: list[str], timeout: int, counts: Counts
+) -> str | None:
     """Runs one test, shows its lines nested, and says what went wrong besides its own results."""
     with subprocess.Popen(
-        [path],
-        cwd=path.parent,
+        [program, *arguments],
+        cwd=program.parent,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -103,8 +172,9 @@ def run_program(path: Path, timeout: int, counts: Counts) -> str | None:
         signal.signal(signal.SIGALRM, expire)
         signal.alarm(timeout)
         assert test.stdout is not None
-        for line in test.stdout:
-            print("#", line.rstrip("\n"), flush=True)
+        for text in test.stdout:
+            line = text.rstrip("\n")
+            print("#", line, flush=True)
             counts.add(line)
         status = test.wait()
         signal.alarm(0)
@@ -173,6 +243,9 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--timeout", type=int, required=True)
     parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument(
+        "--bpf", type=Path, help="the directory of upstream's test_progs"
+    )
     parser.add_argument("tests", nargs="+")
     args = parser.parse_args()
 
@@ -184,12 +257,19 @@ def main() -> int:
     print(f"TAP version 13\n1..{len(args.tests)}")
     for number, name in enumerate(args.tests, 1):
         begin = monotonic()
-        counts = Counts()
+        bpf = BPF_TEST.match(name)
+        counts = BpfCounts() if bpf else Counts()
         print(f"# {name}", flush=True)
         if name == "kunit":
             problem = run_kunit(counts)
+        elif bpf:
+            # Without a limit of its own, which emulated guests exceed.
+            arguments = ["-a", f"{bpf[1]}*", "-w", "0"]
+            problem = run_program(
+                args.bpf / "test_progs", arguments, args.timeout, counts
+            )
         else:
-            problem = run_program(selftests / name, args.timeout, counts)
+            problem = run_program(selftests / name, [], args.timeout, counts)
         problems = [problem] if problem else []
         problems += log.splats()
         if number == len(args.tests):
