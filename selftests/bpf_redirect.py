@@ -2,37 +2,29 @@
 # SPDX-License-Identifier: GPL-2.0
 
 """
-Redirection out of a pair's programs and into pairs, and who counts what.
+Redirection by a pair's programs, and who counts what.
 
 Whatever becomes of a packet that a program redirects, its sender has sent it.
 """
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from lib.py import (
     HOOKS,
     KMEMLEAK,
     MODES,
     AttachType,
-    Hook,
     KernelLog,
     KsftNamedVariant,
     Map,
     Mode,
-    Namespace,
-    NetNSEnter,
-    PacketSocket,
-    Pairing,
     Policy,
-    Port,
     Program,
     Way,
     frame,
+    grown,
     insn,
     kernel_memory,
-    ksft_busy_wait,
     ksft_eq,
     ksft_exit,
     ksft_ge,
@@ -42,11 +34,15 @@ from lib.py import (
     ksft_run,
     ksft_variants,
     leaks,
+    made,
     namespaces,
-    netkit,
-    ns_fd,
     pair,
-    tc,
+    received,
+    redirect,
+    second_pair,
+    send,
+    sent,
+    veth,
     way,
     ways,
 )
@@ -58,18 +54,6 @@ ETH_P_IP = 0x0800
 NOWHERE = 9999
 NEIGHBOUR = bytes.fromhex("020000000042")
 FLOOD = 10000
-BPFFS = "/sys/fs/bpf"
-
-
-def redirect(index: int, flags: int = 0, helper: Helper = Helper.REDIRECT) -> Program:
-    return Program(
-        [
-            insn.mov(Reg.R1, index),
-            insn.mov(Reg.R2, flags),
-            insn.call(helper),
-            insn.ret(),
-        ]
-    )
 
 
 def redirect_neigh(index: int) -> Program:
@@ -82,64 +66,6 @@ def clone_redirect(index: int, flags: int, value: int) -> Program:
     code = [insn.mov(Reg.R2, index), insn.mov(Reg.R3, flags)]
     code += [insn.call(Helper.CLONE_REDIRECT), insn.mov(Reg.R0, value), insn.ret()]
     return Program(code)
-
-
-def made(ns: Namespace, name: str, kind: str = "dummy", up: bool = True) -> Port:
-    ns.rtnl.newlink({"ifname": name, "linkinfo": {"kind": kind}})
-    port = Port(ns, name)
-    if up:
-        port.up()
-    return port
-
-
-def veth(ns: Namespace, other: Namespace) -> tuple[Port, Port]:
-    """One end in each of the namespaces."""
-    ns.ip(f"link add v0 type veth peer name v1 netns {other.name}")
-    ports = Port(ns, "v0"), Port(other, "v1")
-    for port in ports:
-        port.up()
-    for port in ports:
-        port.wait_operational()
-    return ports
-
-
-@contextmanager
-def grown(**expected: tuple[Port, dict[str, int]]) -> Iterator[None]:
-    """What the devices count meanwhile; what is not expected is nought."""
-    before = {name: port.stats for name, (port, _) in expected.items()}
-    yield
-    for name, (port, growth) in expected.items():
-        # Where packets pass a queue they are counted later.
-        ksft_busy_wait(
-            lambda port=port, growth=growth, start=before[name]: all(
-                port.stats[key] - start[key] >= value for key, value in growth.items()
-            ),
-            deadline=30,
-            comment=name,
-        )
-        after = port.stats
-        if "rx_packets" in growth:
-            # Of the core's, where no socket waits for the frame.
-            del after["rx_dropped"]
-        ksft_eq(
-            {key: after[key] - before[name][key] for key in after},
-            dict.fromkeys(after, 0) | growth,
-            name,
-        )
-
-
-def sent(count: int = 1, length: int = LENGTH) -> dict[str, int]:
-    return {"tx_packets": count, "tx_bytes": count * length}
-
-
-def received(count: int = 1, length: int = LENGTH) -> dict[str, int]:
-    return {"rx_packets": count, "rx_bytes": count * length}
-
-
-def send(each: Way, count: int = 1, destination: bytes | None = None) -> list[bool]:
-    data = frame(destination or each.receiver.address)
-    with each.sender.packets() as out:
-        return [out.send(data) for _ in range(count)]
 
 
 def both() -> list[KsftNamedVariant]:
@@ -342,20 +268,6 @@ def test_neigh_not_ip() -> None:
         ksft_eq(send(each), [True])
 
 
-def second_pair(ns: Namespace, other: Namespace) -> tuple[Port, Port]:
-    """Of other names than the first one."""
-    with ns_fd(other.name) as fd:
-        ns.rtnl.newlink(
-            {"ifname": "nk2"} | netkit(peer_info={"ifname": "nk3", "net-ns-fd": fd})
-        )
-    ports = Port(ns, "nk2"), Port(other, "nk3")
-    for port in ports:
-        port.up()
-    for port in ports:
-        port.wait_operational()
-    return ports
-
-
 @ksft_variants(HOOKS)
 def test_next_pair(kind: AttachType) -> None:
     """Through the programs of both pairs, and out of a third device."""
@@ -408,141 +320,6 @@ def test_loop() -> None:
     ksft_eq(log.complaints(), [])
 
 
-@ksft_variants(HOOKS)
-def test_peer_out(kind: AttachType) -> None:
-    """To another pair's far end: only as what that end transmits."""
-    each = way(kind)
-    (third,) = namespaces(1)
-    near, far = second_pair(each.receiver.ns, third)
-    for index, flags, near_growth, far_growth in (
-        (near.link.index, 0, {}, {}),
-        (near.link.index, EGRESS, received(), sent()),
-        (each.receiver.link.index, 0, {}, {}),
-    ):
-        link = each.hook.link(redirect(index, flags, Helper.REDIRECT_PEER))
-        with (
-            near.packets() as into,
-            grown(
-                sender=(each.sender, sent()),
-                receiver=(each.receiver, {}),
-                near=(near, near_growth),
-                far=(far, far_growth),
-            ),
-        ):
-            ksft_eq(send(each), [True])
-            if near_growth:
-                ksft_eq(into.receive().data, frame(each.receiver.address))
-        link.close()
-
-
-class Incoming:
-    """A veth device, whose packets a program redirects, and who sends them."""
-
-    def __init__(self) -> None:
-        self.host, self.outside = namespaces(2)
-        self.near, self.far = veth(self.host, self.outside)
-
-    def redirect(self, index: int, flags: int, clsact: bool = False) -> None:
-        program = redirect(index, flags, Helper.REDIRECT_PEER)
-        if clsact:
-            path = f"{BPFFS}/netkit-redirect"
-            program.pin(path)
-            tc("qdisc add dev v0 clsact", ns=self.host.name)
-            # tc's own way into a namespace hides the file system of pins.
-            with NetNSEnter(self.host.name):
-                tc(f"filter add dev v0 ingress bpf direct-action object-pinned {path}")
-        else:
-            hook = Hook(self.host.name, self.near.link.index, AttachType.TCX_INGRESS)
-            hook.attach(program)
-
-    @contextmanager
-    def arriving(self, **expected: tuple[Port, dict[str, int]]) -> Iterator[None]:
-        with (
-            grown(near=(self.near, received()), far=(self.far, sent()), **expected),
-            PacketSocket(self.outside.name, "v1") as out,
-        ):
-            ksft_eq(out.send(frame(self.near.address)), True)
-            yield
-
-
-@ksft_variants(
-    [
-        KsftNamedVariant(f"{target}_{way_in}_{mode.name}", target, way_in, mode)
-        for target in ("primary", "peer")
-        for way_in in ("tcx", "clsact")
-        for mode in Mode
-    ]
-)
-def test_peer_in(target: str, way_in: str, mode: Mode) -> None:
-    """Received by the far end without the near one being asked."""
-    incoming = Incoming()
-    (third,) = namespaces(1)
-    ports = (
-        pair(incoming.host, third, mode=mode)
-        if target == "primary"
-        else pair(third, incoming.host, mode=mode)[::-1]
-    )
-    # Which programs of the pair have no part in.
-    for each in ways(*ports[:: 1 if target == "primary" else -1]).values():
-        each.hook.attach(insn.verdict(Policy.DROP))
-    incoming.redirect(ports[0].link.index, 0, way_in == "clsact")
-    with (
-        ports[1].packets() as into,
-        incoming.arriving(here=(ports[0], {}), there=(ports[1], received())),
-    ):
-        ksft_eq(into.receive().data, frame(incoming.near.address))
-
-
-@ksft_variants(["tcx", "clsact"])
-def test_peer_in_egress(way_in: str) -> None:
-    """Sent by the far end, and so by way of its programs to the near one."""
-    incoming = Incoming()
-    (third,) = namespaces(1)
-    primary, peer = pair(incoming.host, third)
-    counted = Map()
-    hook = ways(primary, peer)[AttachType.PEER].hook
-    hook.attach(insn.counter(counted, -1))
-    incoming.redirect(primary.link.index, EGRESS, way_in == "clsact")
-    with (
-        primary.packets() as into,
-        incoming.arriving(here=(primary, received()), there=(peer, sent())),
-    ):
-        ksft_eq(into.receive().data, frame(incoming.near.address))
-    hook.attach(insn.verdict(Policy.DROP))
-    with incoming.arriving(here=(primary, {}), there=(peer, {"tx_dropped": 1})):
-        pass
-    ksft_eq(counted[0], 2)
-
-
-@ksft_variants(
-    [
-        KsftNamedVariant(f"{case}_{flags}", case, flags)
-        for case in ("same_namespace", "single", "peer_down", "not_netkit")
-        for flags in (0, EGRESS)
-    ]
-)
-def test_peer_in_refused(case: str, flags: int) -> None:
-    """Dropped, and counted by nobody but the device it came from."""
-    incoming = Incoming()
-    (third,) = namespaces(1)
-    host = incoming.host
-    if case == "single":
-        host.rtnl.newlink({"ifname": "nk0"} | netkit(pairing=Pairing.SINGLE))
-        ports = [Port(host, "nk0")]
-        ports[0].up()
-    elif case == "not_netkit":
-        ports = [made(host, "end")]
-    else:
-        ports = list(pair(host, host if case == "same_namespace" else third))
-    if case == "peer_down":
-        ports[1].down()
-    incoming.redirect(ports[0].link.index, flags)
-    with incoming.arriving(
-        **{port.name: (port, {}) for port in ports}  # type: ignore[arg-type]
-    ):
-        pass
-
-
 def flood(each: Way, target: int, flags: int, helper: Helper) -> None:
     link = each.hook.link(redirect(target, flags, helper))
     before = each.sender.stats["tx_packets"]
@@ -591,10 +368,6 @@ def main() -> None:
             test_neigh_not_ip,
             test_next_pair,
             test_loop,
-            test_peer_out,
-            test_peer_in,
-            test_peer_in_egress,
-            test_peer_in_refused,
             test_no_leak,
         ]
     )

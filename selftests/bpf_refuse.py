@@ -14,6 +14,7 @@ from typing import NamedTuple
 from lib.py import (
     Attached,
     AttachType,
+    BpfLink,
     F,
     Hook,
     Map,
@@ -403,7 +404,16 @@ def test_unprivileged() -> None:
             answer(world.detach, case),
             answer(world.attach, case._replace(program="first")),
         ]
-    ksft_eq(answers, ["", "", "EEXIST"])
+        link = world.hook(case).link(world.numbers["new"])
+        answers += [
+            answer(world.create, case),
+            answer(link.update, world.program["new"]),
+            answer(link.detach),
+            answer(BpfLink.by_id, world.link.id),
+            answer(Program.by_id, world.program["new"].id),
+        ]
+    link.close()
+    ksft_eq(answers, ["", "", "EEXIST", "EEXIST", "", "", "EPERM", "EPERM"])
     for allowed in (CAP_NET_ADMIN, CAP_SYS_ADMIN):
         with NetNSEnter(world.ns.name), capabilities(allowed):
             answers = [

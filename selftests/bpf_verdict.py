@@ -6,6 +6,7 @@ What becomes of a packet after programs: their answers, what they see of it
 and what they change about it.
 """
 
+import os
 import socket
 import struct
 from collections.abc import Callable
@@ -16,7 +17,9 @@ from lib.py import (
     HOOKS,
     AttachType,
     Capture,
+    F,
     Hook,
+    KernelLog,
     KsftNamedVariant,
     Map,
     Mode,
@@ -24,6 +27,7 @@ from lib.py import (
     Program,
     Scrub,
     Way,
+    bare_packets,
     defer,
     frame,
     insn,
@@ -354,7 +358,7 @@ def test_direct_access() -> None:
         )
 
 
-def changing(helper: Helper, size: int) -> Program:
+def changing(helper: Helper, size: int, value: int = 0) -> Program:
     """A program whose helper may fail, upon which it drops."""
     return Program(
         [
@@ -362,7 +366,7 @@ def changing(helper: Helper, size: int) -> Program:
             insn.mov(Reg.R3, 0),
             insn.call(helper),
             insn.jump_ne(Reg.R0, 0, 2),
-            insn.mov(Reg.R0, 0),
+            insn.mov(Reg.R0, value),
             insn.ret(),
             insn.mov(Reg.R0, Policy.DROP),
             insn.ret(),
@@ -397,6 +401,31 @@ def test_change_tail_refused() -> None:
     each = way()
     each.hook.attach(changing(Helper.CHANGE_TAIL, ETH_HLEN - 1))
     ksft_eq(send(each), (False, []))
+
+
+@ksft_variants([0, 1, ETH_HLEN - 1, ETH_HLEN])
+def test_runt(size: int) -> None:
+    """Unless the packet was bare before: nobody minds what is left then."""
+    log = KernelLog()
+    each = way()
+    length = Map()
+    each.hook.attach(changing(Helper.CHANGE_TAIL, size, Policy.NEXT))
+    each.hook.attach(insn.reporter(length, insn.SKB_LEN, -1))
+    descriptor = bare_packets(each.sender.ns, each.sender.name)
+    length[0] = 0xDEAD
+    before = counters(each)
+    # Of IPv4, and so little of it that nobody finds out where its header ends.
+    os.write(descriptor, b"\x40".ljust(LENGTH, b"\xaa"))
+    after = counters(each)
+    ksft_eq(length[0], size)
+    ksft_eq(
+        {name: after[name] - before[name] for name in before},
+        dict.fromkeys(before, 0) | fate(Policy.PASS),
+    )
+    # What follows is none the worse.
+    each.hook.detach(None, F.BEFORE)
+    ksft_eq(passes(each), True)
+    ksft_eq(log.complaints(), [])
 
 
 @ksft_variants([1, ETH_HLEN, 128, 1000])
@@ -506,6 +535,7 @@ def main() -> None:
             test_direct_access,
             test_change_tail,
             test_change_tail_refused,
+            test_runt,
             test_change_head,
             test_change_both,
             test_gso,

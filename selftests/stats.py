@@ -5,19 +5,15 @@
 Counters of netkit devices.
 """
 
-import fcntl
 import os
-import struct
 
 from lib.py import (
     ETH_HLEN,
     MODES,
     Mode,
-    Namespace,
-    NetNSEnter,
     Policy,
     Port,
-    defer,
+    bare_packets,
     frame,
     ksft_eq,
     ksft_exit,
@@ -26,13 +22,9 @@ from lib.py import (
     namespaces,
     pair,
     single,
-    tc,
 )
 
 LENGTHS = (14, 60, 64, 1000, 1514)
-
-TUNSETIFF = 0x400454CA
-IFF_TUN, IFF_NO_PI = 0x1, 0x1000
 
 
 def counted(port: Port, **expected: int) -> None:
@@ -124,28 +116,11 @@ def test_single(mode: Mode) -> None:
     counted(port, tx_dropped=len(LENGTHS))
 
 
-def tun(ns: Namespace) -> int:
-    """A device of bare IP packets, which we write."""
-    with NetNSEnter(ns.name):
-        descriptor = os.open("/dev/net/tun", os.O_RDWR)
-        defer(os.close, descriptor)
-        fcntl.ioctl(
-            descriptor, TUNSETIFF, struct.pack("16sH22x", b"tun0", IFF_TUN | IFF_NO_PI)
-        )
-    ns.ip("link set tun0 up")
-    tc("qdisc add dev tun0 clsact", ns=ns.name)
-    tc(
-        "filter add dev tun0 ingress matchall action mirred egress redirect dev nk0",
-        ns=ns.name,
-    )
-    return descriptor
-
-
 def test_runt() -> None:
     """Less than an Ethernet header, which only a redirect can bring here."""
     ns, other = namespaces(2)
     primary, peer = pair(ns, other)
-    descriptor = tun(ns)
+    descriptor = bare_packets(ns, "nk0")
     os.write(descriptor, b"\x45".ljust(ETH_HLEN - 1, b"\0"))
     counted(primary, tx_dropped=1)
     counted(peer)

@@ -20,8 +20,9 @@ from net.lib.py import KsftNamedVariant, NetNSEnter, defer
 
 from .netkit import Port, namespaces, pair
 
-SYS_BPF = 321
-ATTR_SIZE = 128
+# Of most architectures 280, of this one another.
+SYS_BPF = 321 if os.uname().machine == "x86_64" else 280
+ATTR_SIZE = 152
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -42,8 +43,8 @@ class Cmd(IntEnum):
     LINK_UPDATE = 29
     LINK_GET_FD_BY_ID = 30
     LINK_GET_NEXT_ID = 31
-    ENABLE_STATS = 32
     LINK_DETACH = 34
+    TOKEN_CREATE = 36
 
 
 class AttachType(IntEnum):
@@ -76,7 +77,8 @@ class ProgType(IntEnum):
     XDP = 6
 
 
-LINK_TYPE_NETKIT = 13
+# Of a program: loaded with a token's rights.
+PROG_TOKEN = 1 << 16
 
 
 def answer(request: Callable[..., object], *args: object, **kwargs: object) -> str:
@@ -104,6 +106,11 @@ def _call(cmd: Cmd, buffer: ctypes.Array) -> int:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
     return result
+
+
+def token_create(bpffs: int) -> int:
+    """From a file system that rights were delegated to."""
+    return bpf(Cmd.TOKEN_CREATE, struct.pack("=II", 0, bpffs))
 
 
 class Fd:
@@ -193,13 +200,14 @@ class Program(Fd):
         instructions: Iterable[bytes],
         kind: ProgType = ProgType.SCHED_CLS,
         name: str = "",
+        token: int | None = None,
     ) -> None:
         code = b"".join(instructions)
         insns = ctypes.create_string_buffer(code, len(code))
         licence = ctypes.create_string_buffer(b"GPL")
         log = ctypes.create_string_buffer(1 << 16)
         attr = struct.pack(
-            "=IIQQIIQII16s",
+            "=IIQQIIQII16s80xi",
             kind,
             len(code) // 8,
             ctypes.addressof(insns),
@@ -208,8 +216,9 @@ class Program(Fd):
             len(log),
             ctypes.addressof(log),
             0,
-            0,
+            0 if token is None else PROG_TOKEN,
             name.encode(),
+            token or 0,
         )
         try:
             fd = bpf(Cmd.PROG_LOAD, attr)

@@ -5,7 +5,10 @@ Namespaces and the netkit devices in them.
 """
 
 import atexit
+import fcntl
+import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,12 +16,22 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Self
 
-from net.lib.py import KsftNamedVariant, NetNS, NetNSEnter, defer, ip, ksft_busy_wait
+from net.lib.py import (
+    KsftNamedVariant,
+    NetNS,
+    NetNSEnter,
+    defer,
+    ip,
+    ksft_busy_wait,
+    tc,
+)
 
 from .packet import ETH_P_TEST, PacketSocket
 from .rtnl import Attrs, Link, Refused, Rtnl, Value, ns_fd
 
 IFF_UP = 0x1
+TUNSETIFF = 0x400454CA
+IFF_TUN, IFF_NO_PI = 0x1, 0x1000
 IF_OPER_UP = 6
 
 
@@ -233,3 +246,22 @@ def refused() -> Iterator[list[tuple[str, str | None]]]:
         yield answers
     except Refused as refusal:
         answers.append((refusal.error, refusal.attribute))
+
+
+def bare_packets(ns: Namespace, device: str) -> int:
+    """Where IP packets are written that a device is to send as they are: the
+    way to it of packets without any other header."""
+    with NetNSEnter(ns.name):
+        descriptor = os.open("/dev/net/tun", os.O_RDWR)
+        defer(os.close, descriptor)
+        fcntl.ioctl(
+            descriptor, TUNSETIFF, struct.pack("16sH22x", b"tun0", IFF_TUN | IFF_NO_PI)
+        )
+    ns.ip("link set tun0 up")
+    tc("qdisc add dev tun0 clsact", ns=ns.name)
+    tc(
+        "filter add dev tun0 ingress matchall "
+        f"action mirred egress redirect dev {device}",
+        ns=ns.name,
+    )
+    return descriptor

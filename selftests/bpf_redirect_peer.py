@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+Redirection to the far end of a pair, from outside and from a pair's programs.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lib.py import (
+    HOOKS,
+    AttachType,
+    Hook,
+    KsftNamedVariant,
+    Map,
+    Mode,
+    NetNSEnter,
+    PacketSocket,
+    Pairing,
+    Policy,
+    Port,
+    frame,
+    grown,
+    insn,
+    ksft_eq,
+    ksft_exit,
+    ksft_run,
+    ksft_variants,
+    made,
+    namespaces,
+    netkit,
+    pair,
+    received,
+    redirect,
+    second_pair,
+    send,
+    sent,
+    tc,
+    veth,
+    way,
+    ways,
+)
+from lib.py.insn import Helper
+
+EGRESS = 2
+BPFFS = "/sys/fs/bpf"
+
+
+@ksft_variants(HOOKS)
+def test_peer_out(kind: AttachType) -> None:
+    """To another pair's far end: only as what that end transmits."""
+    each = way(kind)
+    (third,) = namespaces(1)
+    near, far = second_pair(each.receiver.ns, third)
+    for index, flags, near_growth, far_growth in (
+        (near.link.index, 0, {}, {}),
+        (near.link.index, EGRESS, received(), sent()),
+        (each.receiver.link.index, 0, {}, {}),
+    ):
+        link = each.hook.link(redirect(index, flags, Helper.REDIRECT_PEER))
+        with (
+            near.packets() as into,
+            grown(
+                sender=(each.sender, sent()),
+                receiver=(each.receiver, {}),
+                near=(near, near_growth),
+                far=(far, far_growth),
+            ),
+        ):
+            ksft_eq(send(each), [True])
+            if near_growth:
+                ksft_eq(into.receive().data, frame(each.receiver.address))
+        link.close()
+
+
+class Incoming:
+    """A veth device, whose packets a program redirects, and who sends them."""
+
+    def __init__(self) -> None:
+        self.host, self.outside = namespaces(2)
+        self.near, self.far = veth(self.host, self.outside)
+
+    def redirect(self, index: int, flags: int, clsact: bool = False) -> None:
+        program = redirect(index, flags, Helper.REDIRECT_PEER)
+        if clsact:
+            path = f"{BPFFS}/netkit-redirect"
+            program.pin(path)
+            tc("qdisc add dev v0 clsact", ns=self.host.name)
+            # tc's own way into a namespace hides the file system of pins.
+            with NetNSEnter(self.host.name):
+                tc(f"filter add dev v0 ingress bpf direct-action object-pinned {path}")
+        else:
+            hook = Hook(self.host.name, self.near.link.index, AttachType.TCX_INGRESS)
+            hook.attach(program)
+
+    @contextmanager
+    def arriving(self, **expected: tuple[Port, dict[str, int]]) -> Iterator[None]:
+        with (
+            grown(near=(self.near, received()), far=(self.far, sent()), **expected),
+            PacketSocket(self.outside.name, "v1") as out,
+        ):
+            ksft_eq(out.send(frame(self.near.address)), True)
+            yield
+
+
+@ksft_variants(
+    [
+        KsftNamedVariant(f"{target}_{way_in}_{mode.name}", target, way_in, mode)
+        for target in ("primary", "peer")
+        for way_in in ("tcx", "clsact")
+        for mode in Mode
+    ]
+)
+def test_peer_in(target: str, way_in: str, mode: Mode) -> None:
+    """Received by the far end without the near one being asked."""
+    incoming = Incoming()
+    (third,) = namespaces(1)
+    ports = (
+        pair(incoming.host, third, mode=mode)
+        if target == "primary"
+        else pair(third, incoming.host, mode=mode)[::-1]
+    )
+    # Which programs of the pair have no part in.
+    for each in ways(*ports[:: 1 if target == "primary" else -1]).values():
+        each.hook.attach(insn.verdict(Policy.DROP))
+    incoming.redirect(ports[0].link.index, 0, way_in == "clsact")
+    with (
+        ports[1].packets() as into,
+        incoming.arriving(here=(ports[0], {}), there=(ports[1], received())),
+    ):
+        ksft_eq(into.receive().data, frame(incoming.near.address))
+
+
+@ksft_variants(["tcx", "clsact"])
+def test_peer_in_egress(way_in: str) -> None:
+    """Sent by the far end, and so by way of its programs to the near one."""
+    incoming = Incoming()
+    (third,) = namespaces(1)
+    primary, peer = pair(incoming.host, third)
+    counted = Map()
+    hook = ways(primary, peer)[AttachType.PEER].hook
+    hook.attach(insn.counter(counted, -1))
+    incoming.redirect(primary.link.index, EGRESS, way_in == "clsact")
+    with (
+        primary.packets() as into,
+        incoming.arriving(here=(primary, received()), there=(peer, sent())),
+    ):
+        ksft_eq(into.receive().data, frame(incoming.near.address))
+    hook.attach(insn.verdict(Policy.DROP))
+    with incoming.arriving(here=(primary, {}), there=(peer, {"tx_dropped": 1})):
+        pass
+    ksft_eq(counted[0], 2)
+
+
+@ksft_variants(
+    [
+        KsftNamedVariant(f"{case}_{flags}", case, flags)
+        for case in ("same_namespace", "single", "peer_down", "not_netkit")
+        for flags in (0, EGRESS)
+    ]
+)
+def test_peer_in_refused(case: str, flags: int) -> None:
+    """Dropped, and counted by nobody but the device it came from."""
+    incoming = Incoming()
+    (third,) = namespaces(1)
+    host = incoming.host
+    if case == "single":
+        host.rtnl.newlink({"ifname": "nk0"} | netkit(pairing=Pairing.SINGLE))
+        ports = [Port(host, "nk0")]
+        ports[0].up()
+    elif case == "not_netkit":
+        ports = [made(host, "end")]
+    else:
+        ports = list(pair(host, host if case == "same_namespace" else third))
+    if case == "peer_down":
+        ports[1].down()
+    incoming.redirect(ports[0].link.index, flags)
+    with incoming.arriving(
+        **{port.name: (port, {}) for port in ports}  # type: ignore[arg-type]
+    ):
+        pass
+
+
+def main() -> None:
+    ksft_run(
+        [
+            test_peer_out,
+            test_peer_in,
+            test_peer_in_egress,
+            test_peer_in_refused,
+        ]
+    )
+    ksft_exit()
+
+
+if __name__ == "__main__":
+    main()
