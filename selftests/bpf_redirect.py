@@ -301,7 +301,7 @@ def test_next_pair(kind: AttachType) -> None:
 
 
 def test_loop() -> None:
-    """To and fro, until the kernel has had enough."""
+    """Back and forth, until the kernel has had enough."""
     log = KernelLog()
     primary, peer = pair(*namespaces(2))
     both_ways = ways(primary, peer)

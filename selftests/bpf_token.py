@@ -127,7 +127,7 @@ def delegate(child: Child, **rights: str) -> None:
                 SYS_FSCONFIG,
                 context,
                 FSCONFIG_SET_STRING,
-                f"delegate_{name}".encode(),
+                f"delegate_{name}s".encode(),
                 value.encode(),
                 0,
             )
@@ -171,7 +171,7 @@ def test_delegated(kind: AttachType) -> None:
 
     child = Child(each.hook.ns, work)
     child.listen()
-    delegate(child, cmds="any", progs="any", attachs="any")
+    delegate(child, cmd="any", prog="any", attach="any")
     child.listen()
     ksft_eq((each.hook.query().count, each.hook.query().revision), (1, 4))
     ksft_eq(set(each.hook.query().links), link_ids() - before)
@@ -199,7 +199,7 @@ def test_not_delegated() -> None:
 
     child = Child(each.hook.ns, work)
     child.listen()
-    delegate(child, cmds="map_create", progs="sched_cls")
+    delegate(child, cmd="map_create", prog="sched_cls")
     ksft_eq(child.listen(), 1)
 
 
