@@ -59,7 +59,7 @@ lock() {
 	[ -z "${NETKIT_LOCKED:-}" ] || return 0
 	mkdir -p -- "$cache" || die "cannot write to $cache: set NETKIT_CACHE to a directory of yours"
 	exec {lock_fd}>"$cache/lock"
-	flock -n "$lock_fd" || {
+	flock -w 3 "$lock_fd" || {
 		note "waiting for another run that uses $cache"
 		flock "$lock_fd"
 	}

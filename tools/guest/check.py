@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs tests inside the guest, one after the other, as TAP with each test's own results nested.
 
-Each test's counts are appended to a file that the host reads, so that a guest which dies half-way loses nothing.
+Several guests may share a directory on the host, and take the tests of one list as they come to it. Each test's counts are
+appended to a file there, so that a guest which dies half-way loses nothing.
 """
 
 import argparse
@@ -238,11 +239,26 @@ def hasten() -> None:
     Path("/sys/kernel/rcu_expedited").write_text("1")
 
 
+def claim(shared: Path, number: int) -> bool:
+    """Takes a test, unless another guest has."""
+    try:
+        (shared / f"claim.{number}").mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def record(shared: Path, name: str, counts: Counts) -> None:
+    """Tells the host what came of a test."""
+    with (shared / "results").open("a", encoding="utf-8") as results:
+        results.write(f"{name} {counts.passed} {counts.failed} {counts.skipped}\n")
+
+
 def main() -> int:
     """Runs the tests named on the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--timeout", type=int, required=True)
-    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--shared", type=Path, required=True)
     parser.add_argument(
         "--bpf", type=Path, help="the directory of upstream's test_progs"
     )
@@ -254,8 +270,9 @@ def main() -> int:
     hasten()
     log = KernelLog(Path(__file__).parent.parent / "splats")
     total_failed = 0
-    print(f"TAP version 13\n1..{len(args.tests)}")
     for number, name in enumerate(args.tests, 1):
+        if not claim(args.shared, number):
+            continue
         begin = monotonic()
         bpf = BPF_TEST.match(name)
         counts = BpfCounts() if bpf else Counts()
@@ -272,19 +289,20 @@ def main() -> int:
             problem = run_program(selftests / name, [], args.timeout, counts)
         problems = [problem] if problem else []
         problems += log.splats()
-        if number == len(args.tests):
-            problems += leaks()
         for text in problems:
             print(f"# {text}")
             counts.failed += 1
         total_failed += counts.failed
-        with args.results.open("a", encoding="utf-8") as results:
-            results.write(f"{name} {counts.passed} {counts.failed} {counts.skipped}\n")
+        record(args.shared, name, counts)
         verdict = "not ok" if counts.failed else "ok"
         skip = "" if counts.passed or counts.failed else " # SKIP"
         print(
             f"{verdict} {number} {name}{skip} # {monotonic() - begin:.0f} s", flush=True
         )
+    if left := [*leaks(), *log.splats()]:
+        print("".join(f"# {text}\n" for text in left) + "not ok guest", flush=True)
+        record(args.shared, "guest", Counts(failed=len(left)))
+        total_failed += len(left)
     return 1 if total_failed else 0
 
 
