@@ -210,8 +210,8 @@ impl<T: Target> Hook<T> {
     ///
     /// Fails with [`ENODEV`] if the object is going away, [`ESTALE`] if the revision is another
     /// one, [`EEXIST`] if the program is attached already, [`ERANGE`] if there are too many, and
-    /// [`ENOENT`], [`EBUSY`], [`EINVAL`] or what the look-up of a descriptor returns if the position
-    /// is not one. May sleep.
+    /// [`ENOENT`], [`EBUSY`], [`EINVAL`] or what the look-up of a descriptor returns if there is no
+    /// such position. May sleep.
     pub fn attach(
         target: &T,
         prog: &Prog,
