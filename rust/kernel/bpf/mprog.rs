@@ -131,7 +131,7 @@ impl Entry {
 ///
 /// - `bundle` is initialised, and used under the RTNL but for the programs of its entries.
 /// - `active` is null, or one of the two entries of `bundle`.
-/// - All programs are of [`PROG_TYPE`].
+/// - All programs are of type `PROG_TYPE`.
 /// - All links are `Link<Attached<T>>`. They are not freed while they are in `bundle`.
 #[pin_data]
 #[repr(C)]
