@@ -6,6 +6,7 @@ Namespaces and the netkit devices in them.
 
 import atexit
 import fcntl
+import ipaddress
 import os
 import socket
 import struct
@@ -33,6 +34,7 @@ IFF_UP = 0x1
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x1, 0x1000
 IF_OPER_UP = 6
+RTF_LOCAL = 0x80000000
 
 
 class Mode(IntEnum):
@@ -101,6 +103,27 @@ class Namespace:
             for entry in ip("netns list-id", json=True, ns=self.name)
         }
         return known.get(other.name)
+
+    def wait_local(self, address: str) -> None:
+        """Waits until the namespace takes what is sent to one of its addresses.
+
+        IPv6 adds the route for that a little after the address.
+        """
+        local = ipaddress.ip_interface(address)
+        if local.version == 6:
+            ksft_busy_wait(
+                lambda: self._has_local_route(local.packed.hex()),
+                deadline=30,
+                comment=f"{address} is not usable",
+            )
+
+    def _has_local_route(self, address: str) -> bool:
+        with NetNSEnter(self.name):
+            routes = Path("/proc/thread-self/net/ipv6_route").read_text("ascii")
+        return any(
+            fields[:2] == [address, "80"] and int(fields[8], 16) & RTF_LOCAL
+            for fields in map(str.split, routes.splitlines())
+        )
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         with NetNSEnter(self.name):
@@ -185,6 +208,8 @@ class Port:
     def configure(self, *addresses: str) -> None:
         for address in addresses:
             self.ns.rtnl.newaddr(self.name, address)
+        for address in addresses:
+            self.ns.wait_local(address)
 
     def packets(self, protocol: int = ETH_P_TEST) -> PacketSocket:
         return PacketSocket(self.ns.name, self.name, protocol)

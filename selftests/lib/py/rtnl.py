@@ -319,7 +319,7 @@ class Rtnl:
         return {link.name for link in self.links()}
 
     def newaddr(self, name: str, address: str) -> None:
-        """An address with the length of its prefix, usable at once."""
+        """An address with the length of its prefix, of which nobody asks first."""
         interface = ipaddress.ip_interface(address)
         family = socket.AF_INET if interface.version == 4 else socket.AF_INET6
         length, index = interface.network.prefixlen, self.getlink(name).index
