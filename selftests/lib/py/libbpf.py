@@ -12,7 +12,7 @@ from typing import Self
 
 from net.lib.py import defer
 
-BPF_F_AFTER = 1 << 4
+from .bpf import F
 
 _lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
 _Pointer = ctypes.c_void_p
@@ -131,7 +131,7 @@ class Object:
 
     def attach(self, kind: str, name: str, ifindex: int) -> Link:
         """Behind what is attached already; kind is netkit or tcx."""
-        opts = _AttachOpts(sz=ctypes.sizeof(_AttachOpts), flags=BPF_F_AFTER)
+        opts = _AttachOpts(sz=ctypes.sizeof(_AttachOpts), flags=F.AFTER)
         return Link(_checked(_attachers[kind](self.program(name), ifindex, opts)))
 
     def number(self, name: str, key: int) -> int:

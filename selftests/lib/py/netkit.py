@@ -232,21 +232,31 @@ def netkit(**data: Value) -> Attrs:
     }
 
 
+def operational(*ports: Port) -> None:
+    """Sets devices up that have a carrier only when all of them are."""
+    for port in ports:
+        port.up()
+    for port in ports:
+        port.wait_operational()
+
+
 def pair(
-    primary: Namespace, peer: Namespace, *, up: bool = True, **data: Value
+    primary: Namespace,
+    peer: Namespace,
+    *,
+    names: tuple[str, str] = ("nk0", "nk1"),
+    up: bool = True,
+    **data: Value,
 ) -> tuple[Port, Port]:
-    """A pair, nk0 in one namespace and nk1 in the other or in the same."""
+    """A pair, one end in one namespace, the other in another or in the same."""
+    ports = Port(primary, names[0]), Port(peer, names[1])
     with ns_fd(peer.name) as fd:
         primary.rtnl.newlink(
-            {"ifname": "nk0"}
-            | netkit(peer_info={"ifname": "nk1", "net-ns-fd": fd}, **data)
+            {"ifname": names[0]}
+            | netkit(peer_info={"ifname": names[1], "net-ns-fd": fd}, **data)
         )
-    ports = Port(primary, "nk0"), Port(peer, "nk1")
     if up:
-        for port in ports:
-            port.up()
-        for port in ports:
-            port.wait_operational()
+        operational(*ports)
     return ports
 
 

@@ -11,9 +11,8 @@ from net.lib.py import ksft_busy_wait, ksft_eq
 
 from .bpf import Program, Way
 from .insn import Helper, Reg, call, mov, ret
-from .netkit import Namespace, Port, netkit
+from .netkit import Namespace, Port, operational, pair
 from .packet import frame
-from .rtnl import ns_fd
 
 
 def redirect(index: int, flags: int = 0, helper: Helper = Helper.REDIRECT) -> Program:
@@ -39,25 +38,13 @@ def veth(ns: Namespace, other: Namespace) -> tuple[Port, Port]:
     """One end in each of the namespaces."""
     ns.ip(f"link add v0 type veth peer name v1 netns {other.name}")
     ports = Port(ns, "v0"), Port(other, "v1")
-    for port in ports:
-        port.up()
-    for port in ports:
-        port.wait_operational()
+    operational(*ports)
     return ports
 
 
 def second_pair(ns: Namespace, other: Namespace) -> tuple[Port, Port]:
     """Of other names than the first one."""
-    with ns_fd(other.name) as fd:
-        ns.rtnl.newlink(
-            {"ifname": "nk2"} | netkit(peer_info={"ifname": "nk3", "net-ns-fd": fd})
-        )
-    ports = Port(ns, "nk2"), Port(other, "nk3")
-    for port in ports:
-        port.up()
-    for port in ports:
-        port.wait_operational()
-    return ports
+    return pair(ns, other, names=("nk2", "nk3"))
 
 
 @contextmanager
