@@ -32,14 +32,6 @@ def two_pods() -> tuple[Host, Pod, Pod]:
     )
 
 
-def connected(host: Host, *pods: Pod) -> None:
-    for pod in pods:
-        host.create(pod)
-        host.attach(pod)
-        host.hand_over(pod)
-        pod.device.wait_operational()
-
-
 def send(sender: Namespace, address: str, port: int = PORT, count: int = 1) -> int:
     """How many datagrams the sender was not told are lost."""
     with sender.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -87,7 +79,7 @@ def test_nothing_leaves_before() -> None:
 
 def test_room() -> None:
     host, red, _ = two_pods()
-    connected(host, red)
+    host.connect(red)
     data = host.port(red).link["linkinfo"]["data"]
     ksft_eq((data["headroom"], data["tailroom"]), (HEADROOM, TAILROOM))
     data = red.device.link["linkinfo"]["data"]
@@ -98,7 +90,7 @@ def test_talk() -> None:
     """Each packet passes the sender's program, and is brought straight to the
     other pod: the program on the way into that pod is not asked."""
     host, red, blue = two_pods()
-    connected(host, red, blue)
+    host.connect(red, blue)
     before = host.counts()
     devices = (red.device, blue.device, host.port(red), host.port(blue))
     stats = [port.stats for port in devices]
@@ -119,7 +111,7 @@ def test_talk() -> None:
 def test_from_host() -> None:
     """What the host itself sends passes the program on its own end."""
     host, red, _ = two_pods()
-    connected(host, red)
+    host.connect(red)
     host.ns.ip("addr add 192.0.2.1/32 dev lo")
     before = host.count(Counter.TO_POD)
     with red.ns.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
@@ -132,7 +124,7 @@ def test_from_host() -> None:
 def test_policy() -> None:
     """A program refuses what policy forbids, and says how often."""
     host, red, blue = two_pods()
-    connected(host, red, blue)
+    host.connect(red, blue)
     before = red.device.stats
     send(red.ns, blue.address, BLOCKED_PORT, DATAGRAMS)
     ksft_eq(host.count(Counter.BLOCKED), DATAGRAMS)
@@ -145,7 +137,7 @@ def test_policy() -> None:
 def test_agent_restart() -> None:
     """The links outlive the agent; the next one updates them in place."""
     host, red, blue = two_pods()
-    connected(host, red, blue)
+    host.connect(red, blue)
     talk(red, blue)
     old = host.object
     host.restart([red, blue])
@@ -158,7 +150,7 @@ def test_agent_restart() -> None:
 def test_pod_restart() -> None:
     """The pod goes with its namespace, and comes back under the same name."""
     host, red, blue = two_pods()
-    connected(host, red, blue)
+    host.connect(red, blue)
     talk(red, blue)
     blue.ns.delete()
     ksft_busy_wait(
@@ -168,7 +160,7 @@ def test_pod_restart() -> None:
     )
     host.forget(blue)
     blue = Pod("blue", namespaces(1)[0], blue.address)
-    connected(host, blue)
+    host.connect(blue)
     talk(red, blue)
     talk(blue, red)
 

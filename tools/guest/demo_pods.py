@@ -136,10 +136,7 @@ def main() -> None:
     host.forget(blue)
     print("  blue is gone, and its devices and links with it")
     blue = Pod("blue", namespaces(1)[0], blue.address)
-    host.create(blue)
-    host.attach(blue)
-    host.hand_over(blue)
-    blue.device.wait_operational()
+    host.connect(blue)
     pings(red, blue)
     show_programs(host)
 

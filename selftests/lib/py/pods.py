@@ -102,6 +102,14 @@ class Host:
             "pods", socket.inet_aton(pod.address), struct.pack("=I", ifindex)
         )
 
+    def connect(self, *pods: Pod) -> None:
+        """All the steps for each pod, after which it can talk."""
+        for pod in pods:
+            self.create(pod)
+            self.attach(pod)
+            self.hand_over(pod)
+            pod.device.wait_operational()
+
     def restart(self, pods: list[Pod]) -> None:
         """A new agent puts its programs into the links that the old one left."""
         self.object = Object(PROGRAMS, shared=self.object, maps="counters pods")
