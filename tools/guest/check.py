@@ -16,9 +16,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 SKIP_STATUS = 4
+# What a report of the kernel takes, about.
+REPORT_LINES = 60
+REPORT_SECONDS = 2
 RESULT = re.compile(r"^(not ok|ok) (\d+)(?: |$)(.*)")
 PLAN = re.compile(r"^1\.\.(\d+)(.*)")
 BPF_TEST = re.compile(r"^bpf/prog_tests/(\w+)\.c$")
@@ -135,19 +138,34 @@ class KernelLog:
         self.splat = re.compile("|".join(patterns.read_text().splitlines()))
         self.log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
 
-    def splats(self) -> Iterator[str]:
-        """Yields the first lines of new complaints."""
+    def messages(self) -> Iterator[str]:
+        """Yields what was logged."""
         while True:
             try:
                 record = os.read(self.log, 8192).decode(errors="replace")
             except BlockingIOError:
                 return
             except BrokenPipeError:
-                yield "kernel messages were lost: the test printed too many"
+                yield "BUG: messages were lost here: the test made too many"
                 continue
-            message = record.partition(";")[2].splitlines()[0]
-            if self.splat.search(message):
-                yield message
+            yield record.partition(";")[2].splitlines()[0]
+
+    def splats(self) -> Iterator[str]:
+        """Yields the first lines of new complaints, and shows what the kernel reports with them."""
+        more, reported = 0, True
+        while reported:
+            reported = False
+            for message in self.messages():
+                if self.splat.search(message):
+                    yield message
+                    more = REPORT_LINES
+                if more:
+                    print(f"# kernel: {message}", flush=True)
+                    more -= 1
+                    reported = True
+            if reported:
+                # Another processor may be at its report still.
+                sleep(REPORT_SECONDS)
 
 
 def run_program(
