@@ -13,8 +13,9 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -277,6 +278,18 @@ def record(shared: Path, name: str, counts: Counts) -> None:
         results.write(f"{name} {counts.passed} {counts.failed} {counts.skipped}\n")
 
 
+def report(shared: Path, name: str, problems: Iterable[str]) -> int:
+    """Tells of what went wrong outside of any test, and how much did."""
+    failed = 0
+    for text in problems:
+        print(f"# {text}")
+        failed += 1
+    if failed:
+        print(f"not ok {name}", flush=True)
+        record(shared, name, Counts(failed=failed))
+    return failed
+
+
 def main() -> int:
     """Runs the tests named on the command line."""
     parser = argparse.ArgumentParser()
@@ -292,7 +305,7 @@ def main() -> int:
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     adapt()
     log = KernelLog(Path(__file__).parent.parent / "splats")
-    total_failed = 0
+    total_failed = report(args.shared, "boot", log.splats())
     for number, name in enumerate(args.tests, 1):
         if not claim(args.shared, number):
             continue
@@ -322,10 +335,7 @@ def main() -> int:
         print(
             f"{verdict} {number} {name}{skip} # {monotonic() - begin:.0f} s", flush=True
         )
-    if left := [*leaks(), *log.splats()]:
-        print("".join(f"# {text}\n" for text in left) + "not ok guest", flush=True)
-        record(args.shared, "guest", Counts(failed=len(left)))
-        total_failed += len(left)
+    total_failed += report(args.shared, "guest", chain(leaks(), log.splats()))
     return 1 if total_failed else 0
 
 
