@@ -65,11 +65,20 @@ use kernel::{
             Key,
             MsgWriter, //
         },
+        notifier,
+        queue::{
+            Leased,
+            Locked, //
+        },
         rtnl::Rtnl,
         skbuff::{
             SkBuff,
             TxContext,
             XmitResult, //
+        },
+        xsk::{
+            Command,
+            Wakeup, //
         },
     },
     prelude::*,
@@ -90,6 +99,7 @@ use netkit_policy::{
     Policy,
     Scrub, //
 };
+use netkit_rxq::LeaseWatch;
 
 mod netkit_bpf;
 mod netkit_policy;
@@ -104,14 +114,17 @@ module! {
     alias: ["rtnl-link-netkit"],
 }
 
+// The kinds of links go first, and take all devices with them.
 struct NetkitModule {
     _links: Registration<Netkit>,
+    _leases: Pin<KBox<notifier::Registration<LeaseWatch>>>,
 }
 
 impl kernel::Module for NetkitModule {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         Ok(Self {
             _links: Registration::new()?,
+            _leases: KBox::pin_init(notifier::Registration::new(LeaseWatch), GFP_KERNEL)?,
         })
     }
 }
@@ -427,6 +440,18 @@ impl Driver for Netkit {
             Mode::L2 => change.apply(),
             Mode::L3 => Err(EOPNOTSUPP),
         }
+    }
+
+    fn create_queue(dev: &Locked<'_, Self>, extack: ExtAck<'_>) -> Result<u32> {
+        netkit_rxq::create_queue(dev, extack)
+    }
+
+    fn setup_xdp(dev: &Locked<'_, Self>, command: Command<'_>) -> Result {
+        netkit_rxq::setup_xdp(dev, command)
+    }
+
+    fn wake_xsk(_dev: &Device<Self>, leased: Leased<'_>, wakeup: Wakeup) -> Result {
+        wakeup.forward(&leased)
     }
 }
 

@@ -42,6 +42,7 @@ use crate::{
 use core::{
     marker::PhantomData,
     ops::Deref,
+    pin::pin,
     ptr, //
 };
 
@@ -185,6 +186,14 @@ impl NetDevice {
     #[inline(always)]
     pub fn is_up(&self) -> bool {
         self.flags() & u32::from(Flags::from(Flag::Up)) != 0
+    }
+
+    /// Tells whether the device is being unregistered, for good: not moved to another namespace.
+    pub fn is_unregistering(&self, _rtnl: &Rtnl) -> bool {
+        // SAFETY: By the type invariants the device is valid; the state changes under the RTNL.
+        let state = unsafe { (*self.as_raw()).reg_state };
+
+        u32::from(state) == bindings::netdev_reg_state_NETREG_UNREGISTERING
     }
 
     /// Returns the network namespace that the device is in.
@@ -348,6 +357,22 @@ impl KillList<'_> {
         // INVARIANT: The caller guarantees it.
         // SAFETY: The caller guarantees the validity; `Opaque` is transparent.
         Self(unsafe { &*list.cast() })
+    }
+
+    /// Calls `f` with a list, and unregisters what it has put there. May sleep.
+    pub fn unregister<R>(rtnl: &Rtnl, f: impl FnOnce(&mut KillList<'_>, &Rtnl) -> R) -> R {
+        let list = pin!(Opaque::<bindings::list_head>::zeroed());
+        let list = list.into_ref();
+
+        // SAFETY: The list is pinned, and ours.
+        unsafe { bindings::INIT_LIST_HEAD(list.get()) };
+
+        // INVARIANT: The list is initialised; what is on it is unregistered below.
+        let result = f(&mut KillList(list.get_ref()), rtnl);
+
+        // SAFETY: The list holds devices that are registered, and the RTNL is held.
+        unsafe { bindings::unregister_netdevice_many(list.get()) };
+        result
     }
 
     /// Adds a device.

@@ -20,11 +20,21 @@ use crate::{
         VTABLE_DEFAULT_ERROR, //
     },
     net::{
+        ext_ack::ExtAck,
+        queue::{
+            end_leases,
+            Leased,
+            Locked, //
+        },
         rtnl::Rtnl,
         skbuff::{
             SkBuff,
             TxContext,
             XmitResult, //
+        },
+        xsk::{
+            Command,
+            Wakeup, //
         },
     },
     prelude::*,
@@ -115,6 +125,24 @@ pub trait Driver: Sized + 'static {
 
     /// Called when a user changes the hardware address. Without this, it cannot be changed.
     fn set_mac_address(_change: MacChange<'_, Self>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes one more receive queue, for which a queue of a physical device is then leased, and
+    /// returns its index. The devices of a driver that has this are virtual.
+    fn create_queue(_dev: &Locked<'_, Self>, _extack: ExtAck<'_>) -> Result<u32> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Called to change what XDP does on the device. The devices of a driver that has this are
+    /// virtual.
+    fn setup_xdp(_dev: &Locked<'_, Self>, _command: Command<'_>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Called when user space has work for an XDP socket on a queue that was leased, as `leased`
+    /// tells. Called under RCU; must not sleep.
+    fn wake_xsk(_dev: &Device<Self>, _leased: Leased<'_>, _wakeup: Wakeup) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
@@ -217,6 +245,7 @@ impl LinkStats<'_> {
 pub struct Ops<T: Driver> {
     netdev: bindings::net_device_ops,
     ethtool: bindings::ethtool_ops,
+    queues: bindings::netdev_queue_mgmt_ops,
     locks: LockClasses,
     _p: PhantomData<fn() -> T>,
 }
@@ -242,6 +271,7 @@ impl<T: Driver> Ops<T> {
         Self {
             netdev: Self::NETDEV,
             ethtool: Self::ETHTOOL,
+            queues: Self::QUEUES,
             locks: LockClasses {
                 tx_busylock: Opaque::zeroed(),
                 xmit_lock: Opaque::zeroed(),
@@ -269,6 +299,20 @@ impl<T: Driver> Ops<T> {
     pub(super) fn ethtool(&'static self) -> &'static bindings::ethtool_ops {
         &self.ethtool
     }
+
+    /// Returns the operations on queues, if the driver has any.
+    pub(super) fn queues(&'static self) -> Option<&'static bindings::netdev_queue_mgmt_ops> {
+        T::HAS_CREATE_QUEUE.then_some(&self.queues)
+    }
+
+    const QUEUES: bindings::netdev_queue_mgmt_ops = bindings::netdev_queue_mgmt_ops {
+        ndo_queue_create: if T::HAS_CREATE_QUEUE {
+            Some(Self::queue_create)
+        } else {
+            None
+        },
+        ..pin_init::zeroed()
+    };
 
     const ETHTOOL: bindings::ethtool_ops = bindings::ethtool_ops {
         get_drvinfo: Some(Self::get_drvinfo),
@@ -311,6 +355,16 @@ impl<T: Driver> Ops<T> {
         } else {
             None
         },
+        ndo_bpf: if T::HAS_SETUP_XDP {
+            Some(Self::bpf)
+        } else {
+            None
+        },
+        ndo_xsk_wakeup: if T::HAS_WAKE_XSK {
+            Some(Self::xsk_wakeup)
+        } else {
+            None
+        },
         ..pin_init::zeroed()
     };
 
@@ -345,6 +399,9 @@ impl<T: Driver> Ops<T> {
 
         dev.part(rtnl);
         private(dev).hook.close(rtnl);
+        if T::HAS_CREATE_QUEUE {
+            end_leases(dev, rtnl);
+        }
     }
 
     /// # Safety
@@ -449,6 +506,58 @@ impl<T: Driver> Ops<T> {
             .map(|bytes| u16::try_from(bytes).unwrap_or(u16::MAX));
 
         T::set_rx_headroom(dev, bytes);
+    }
+
+    /// # Safety
+    ///
+    /// `dev` must be a device of driver `T` whose instance lock is held, `extack` null or valid.
+    unsafe extern "C" fn queue_create(
+        dev: *mut bindings::net_device,
+        extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: The caller guarantees that the device is valid, of this driver, and locked; the
+        // drivers of virtual devices alone have this operation.
+        let dev = unsafe { Locked::assume(Device::<T>::from_raw(dev)) };
+        // SAFETY: The caller guarantees that `extack` is null or valid.
+        let extack = unsafe { ExtAck::from_raw(extack) };
+
+        from_result(|| T::create_queue(&dev, extack).map(|index| index as c_int))
+    }
+
+    /// # Safety
+    ///
+    /// `dev` must be a device of driver `T` whose instance lock is held, `command` valid.
+    unsafe extern "C" fn bpf(
+        dev: *mut bindings::net_device,
+        command: *mut bindings::netdev_bpf,
+    ) -> c_int {
+        // SAFETY: The caller guarantees that the device is valid, of this driver, and locked; the
+        // drivers of virtual devices alone have this operation.
+        let dev = unsafe { Locked::assume(Device::<T>::from_raw(dev)) };
+        // SAFETY: The caller guarantees that the command is valid.
+        let command = unsafe { Command::from_raw(command) };
+
+        from_result(|| T::setup_xdp(&dev, command).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// `dev` must be a device of driver `T`.
+    unsafe extern "C" fn xsk_wakeup(
+        dev: *mut bindings::net_device,
+        queue: u32,
+        flags: u32,
+    ) -> c_int {
+        // SAFETY: The caller guarantees that the device is valid and of this driver.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        let guard = rcu::read_lock();
+
+        from_result(|| {
+            let queue = dev.rx_queue(queue, &guard).ok_or(EINVAL)?;
+            let leased = queue.leased().ok_or(EOPNOTSUPP)?;
+
+            T::wake_xsk(dev, leased, Wakeup::new(flags)).map(|()| 0)
+        })
     }
 
     /// # Safety

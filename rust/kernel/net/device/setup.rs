@@ -25,7 +25,10 @@ use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
     ops::Deref,
-    ptr::NonNull, //
+    ptr::{
+        self,
+        NonNull, //
+    },
 };
 
 /// What the private memory of a device holds.
@@ -191,6 +194,7 @@ impl<T: Driver> Setup<T> {
             (*dev).ethtool_ops = T::ops().ethtool();
             (*dev).set_pcpu_stat_type(T::STATS as u32);
             (*dev).needs_free_netdev = true;
+            (*dev).queue_mgmt_ops = T::ops().queues().map_or(ptr::null(), ptr::from_ref);
         }
 
         // SAFETY: The device is valid, not registered, and ours.
