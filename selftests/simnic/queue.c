@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-2.0
+/* simnic: the memory of receive queues, and the operations on them */
+
+#include <linux/platform_device.h>
+#include <net/netdev_lock.h>
+#include <net/netdev_rx_queue.h>
+#include <net/page_pool/helpers.h>
+#include <net/xdp_sock_drv.h>
+
+#include "simnic.h"
+
+/* What the core keeps of a queue; XDP has pointers to the rest. */
+struct simnic_queue_mem {
+	struct simnic_rxq *rxq;
+};
+
+static struct page_pool *simnic_page_pool(struct simnic_port *port, u32 idx,
+					  u32 page_size, bool unreadable)
+{
+	struct page_pool_params params = {
+		.order		= get_order(page_size),
+		.pool_size	= port->rx_size,
+		.nid		= NUMA_NO_NODE,
+		.dev		= &port->pdev->dev,
+		.dma_dir	= DMA_FROM_DEVICE,
+		.max_len	= page_size,
+		.netdev		= port->dev,
+		.queue_idx	= idx,
+		.flags		= PP_FLAG_DMA_MAP | PP_FLAG_DMA_SYNC_DEV,
+	};
+
+	if (unreadable)
+		params.flags |= PP_FLAG_ALLOW_UNREADABLE_NETMEM;
+	return page_pool_create(&params);
+}
+
+/* A receive queue with all that it needs to start, short of its channel. */
+struct simnic_rxq *simnic_rxq_alloc(struct simnic_port *port, u32 idx,
+				    const struct netdev_queue_config *qcfg,
+				    struct xsk_buff_pool *xsk)
+{
+	struct simnic_channel *ch = &port->ch[idx];
+	enum xdp_mem_type type = MEM_TYPE_PAGE_POOL;
+	struct simnic_rxq *rxq;
+	int err;
+
+	rxq = kvzalloc(struct_size(rxq, bufs, port->rx_size), GFP_KERNEL);
+	if (!rxq)
+		return ERR_PTR(-ENOMEM);
+	rxq->size = port->rx_size;
+	rxq->page_size = qcfg->rx_page_size ?: PAGE_SIZE;
+	rxq->xsk = xsk;
+	if (rxq->xsk) {
+		type = MEM_TYPE_XSK_BUFF_POOL;
+	} else {
+		rxq->unreadable = netif_rxq_has_unreadable_mp(port->dev, idx);
+		rxq->pp = simnic_page_pool(port, idx, rxq->page_size,
+					   rxq->unreadable);
+		if (IS_ERR(rxq->pp)) {
+			err = PTR_ERR(rxq->pp);
+			goto err_free;
+		}
+	}
+
+	err = xdp_rxq_info_reg(&rxq->xdp_rxq, port->dev, idx, 0);
+	if (err)
+		goto err_destroy;
+	err = xdp_rxq_info_reg_mem_model(&rxq->xdp_rxq, type, rxq->pp);
+	if (err)
+		goto err_unreg;
+
+	/* Those of a socket are posted while no other queue has them. */
+	if (!rxq->xsk)
+		simnic_rx_refill(ch, rxq);
+	return rxq;
+
+err_unreg:
+	xdp_rxq_info_unreg(&rxq->xdp_rxq);
+err_destroy:
+	page_pool_destroy(rxq->pp);
+err_free:
+	kvfree(rxq);
+	return ERR_PTR(err);
+}
+
+static void simnic_rxq_unpost(struct simnic_rxq *rxq)
+{
+	while (rxq->tail != rxq->head) {
+		union simnic_buf *buf = &rxq->bufs[rxq->tail++ % rxq->size];
+
+		if (rxq->xsk)
+			xsk_buff_free(buf->xdp);
+		else
+			page_pool_put_full_netmem(rxq->pp, buf->netmem, false);
+	}
+}
+
+/* The queue is in no channel. */
+void simnic_rxq_free(struct simnic_rxq *rxq)
+{
+	if (!rxq)
+		return;
+	simnic_rxq_unpost(rxq);
+	xdp_rxq_info_unreg(&rxq->xdp_rxq);
+	page_pool_destroy(rxq->pp);
+	kvfree(rxq);
+}
+
+void simnic_channel_start(struct simnic_channel *ch, struct simnic_rxq *rxq)
+{
+	ch->rxq = rxq;
+	if (rxq->xsk) {
+		xsk_pool_set_rxq_info(rxq->xsk, &rxq->xdp_rxq);
+		simnic_rx_refill(ch, rxq);
+	} else {
+		page_pool_enable_direct_recycling(rxq->pp, &ch->napi);
+	}
+	napi_enable_locked(&ch->napi);
+	ch->napi_on = true;
+	simnic_fifo_open(ch);
+
+	/* There may be something to send. */
+	local_bh_disable();
+	simnic_kick(ch);
+	local_bh_enable();
+}
+
+/* The queue that the channel had, if it had one. */
+struct simnic_rxq *simnic_channel_stop(struct simnic_channel *ch)
+{
+	struct simnic_rxq *rxq = ch->rxq;
+
+	local_bh_disable();
+	simnic_fifo_close(ch);
+	local_bh_enable();
+	if (ch->napi_on)
+		napi_disable_locked(&ch->napi);
+	ch->napi_on = false;
+	ch->rxq = NULL;
+	if (!rxq)
+		return NULL;
+	if (rxq->xsk)
+		simnic_rxq_unpost(rxq);
+	else
+		page_pool_disable_direct_recycling(rxq->pp);
+	return rxq;
+}
+
+static int simnic_queue_mem_alloc(struct net_device *dev,
+				  struct netdev_queue_config *qcfg,
+				  void *per_queue_mem, int idx)
+{
+	struct simnic_port *port = simnic_port(dev);
+	struct simnic_queue_mem *mem = per_queue_mem;
+	struct simnic_rxq *rxq;
+
+	netdev_assert_locked(dev);
+
+	if (simnic_fails(port, SIMNIC_FAIL_QUEUE_MEM_ALLOC))
+		return -ENOMEM;
+	rxq = simnic_rxq_alloc(port, idx, qcfg, port->ch[idx].xsk);
+	if (IS_ERR(rxq))
+		return PTR_ERR(rxq);
+	mem->rxq = rxq;
+	return 0;
+}
+
+static void simnic_queue_mem_free(struct net_device *dev, void *per_queue_mem)
+{
+	struct simnic_queue_mem *mem = per_queue_mem;
+
+	netdev_assert_locked(dev);
+	simnic_rxq_free(mem->rxq);
+	mem->rxq = NULL;
+}
+
+static int simnic_queue_start(struct net_device *dev,
+			      struct netdev_queue_config *qcfg,
+			      void *per_queue_mem, int idx)
+{
+	struct simnic_port *port = simnic_port(dev);
+	struct simnic_queue_mem *mem = per_queue_mem;
+
+	netdev_assert_locked(dev);
+
+	if (simnic_fails(port, SIMNIC_FAIL_QUEUE_START))
+		return -EIO;
+	/* What had stopped was a queue that had failed to start. */
+	if (!mem->rxq)
+		return -ENODATA;
+	simnic_channel_start(&port->ch[idx], mem->rxq);
+	mem->rxq = NULL;
+	return 0;
+}
+
+static int simnic_queue_stop(struct net_device *dev, void *per_queue_mem,
+			     int idx)
+{
+	struct simnic_port *port = simnic_port(dev);
+	struct simnic_queue_mem *mem = per_queue_mem;
+
+	netdev_assert_locked(dev);
+
+	if (simnic_fails(port, SIMNIC_FAIL_QUEUE_STOP))
+		return -EIO;
+	mem->rxq = simnic_channel_stop(&port->ch[idx]);
+	return 0;
+}
+
+static void simnic_default_qcfg(struct net_device *dev,
+				struct netdev_queue_config *qcfg)
+{
+	qcfg->rx_page_size = PAGE_SIZE;
+}
+
+static int simnic_validate_qcfg(struct net_device *dev,
+				struct netdev_queue_config *qcfg,
+				struct netlink_ext_ack *extack)
+{
+	struct simnic_port *port = simnic_port(dev);
+
+	if (simnic_fails(port, SIMNIC_FAIL_QUEUE_VALIDATE)) {
+		NL_SET_ERR_MSG(extack, "simnic was asked to fail");
+		return -EINVAL;
+	}
+	if (!is_power_of_2(qcfg->rx_page_size) ||
+	    qcfg->rx_page_size < PAGE_SIZE ||
+	    qcfg->rx_page_size > SIMNIC_MAX_PAGE_SIZE) {
+		NL_SET_ERR_MSG(extack, "rx-page-size out of range");
+		return -ERANGE;
+	}
+	return 0;
+}
+
+static struct device *simnic_queue_dma_dev(struct net_device *dev, int idx)
+{
+	struct simnic_port *port = simnic_port(dev);
+
+	if (simnic_fails(port, SIMNIC_FAIL_QUEUE_DMA_DEV))
+		return NULL;
+	return &port->pdev->dev;
+}
+
+const struct netdev_queue_mgmt_ops simnic_queue_mgmt_ops = {
+	.ndo_queue_mem_size	= sizeof(struct simnic_queue_mem),
+	.ndo_queue_mem_alloc	= simnic_queue_mem_alloc,
+	.ndo_queue_mem_free	= simnic_queue_mem_free,
+	.ndo_queue_start	= simnic_queue_start,
+	.ndo_queue_stop		= simnic_queue_stop,
+	.ndo_default_qcfg	= simnic_default_qcfg,
+	.ndo_validate_qcfg	= simnic_validate_qcfg,
+	.ndo_queue_get_dma_dev	= simnic_queue_dma_dev,
+	.supported_params	= QCFG_RX_PAGE_SIZE,
+};
+
+static void simnic_add_stats_rx(struct simnic_channel *ch,
+				struct netdev_queue_stats_rx *stats)
+{
+	stats->packets += simnic_stat(ch, SIMNIC_RX_PACKETS);
+	stats->bytes += simnic_stat(ch, SIMNIC_RX_BYTES);
+	stats->alloc_fail += simnic_stat(ch, SIMNIC_RX_ALLOC_FAIL);
+	stats->hw_drops += simnic_stat(ch, SIMNIC_RX_DROPS);
+	stats->csum_unnecessary += simnic_stat(ch, SIMNIC_RX_CSUM_OK);
+	stats->csum_none += simnic_stat(ch, SIMNIC_RX_CSUM_NONE);
+	stats->csum_bad += simnic_stat(ch, SIMNIC_RX_CSUM_BAD);
+}
+
+static void simnic_add_stats_tx(struct simnic_channel *ch,
+				struct netdev_queue_stats_tx *stats)
+{
+	stats->packets += simnic_stat(ch, SIMNIC_TX_PACKETS);
+	stats->bytes += simnic_stat(ch, SIMNIC_TX_BYTES);
+	stats->hw_drops += simnic_stat(ch, SIMNIC_TX_DROPS);
+	stats->stop += simnic_stat(ch, SIMNIC_TX_STOP);
+	stats->wake += simnic_stat(ch, SIMNIC_TX_WAKE);
+}
+
+static void simnic_zero_stats_rx(struct netdev_queue_stats_rx *stats)
+{
+	stats->packets = 0;
+	stats->bytes = 0;
+	stats->alloc_fail = 0;
+	stats->hw_drops = 0;
+	stats->csum_unnecessary = 0;
+	stats->csum_none = 0;
+	stats->csum_bad = 0;
+}
+
+static void simnic_zero_stats_tx(struct netdev_queue_stats_tx *stats)
+{
+	stats->packets = 0;
+	stats->bytes = 0;
+	stats->hw_drops = 0;
+	stats->stop = 0;
+	stats->wake = 0;
+}
+
+static void simnic_get_queue_stats_rx(struct net_device *dev, int idx,
+				      struct netdev_queue_stats_rx *stats)
+{
+	simnic_zero_stats_rx(stats);
+	simnic_add_stats_rx(&simnic_port(dev)->ch[idx], stats);
+}
+
+static void simnic_get_queue_stats_tx(struct net_device *dev, int idx,
+				      struct netdev_queue_stats_tx *stats)
+{
+	simnic_zero_stats_tx(stats);
+	simnic_add_stats_tx(&simnic_port(dev)->ch[idx], stats);
+}
+
+/* Those of the queues that there are not at present. */
+static void simnic_get_base_stats(struct net_device *dev,
+				  struct netdev_queue_stats_rx *rx,
+				  struct netdev_queue_stats_tx *tx)
+{
+	struct simnic_port *port = simnic_port(dev);
+	int i;
+
+	simnic_zero_stats_rx(rx);
+	simnic_zero_stats_tx(tx);
+	for (i = port->channels; i < SIMNIC_MAX_CHANNELS; i++) {
+		simnic_add_stats_rx(&port->ch[i], rx);
+		simnic_add_stats_tx(&port->ch[i], tx);
+	}
+}
+
+const struct netdev_stat_ops simnic_stat_ops = {
+	.get_queue_stats_rx	= simnic_get_queue_stats_rx,
+	.get_queue_stats_tx	= simnic_get_queue_stats_tx,
+	.get_base_stats		= simnic_get_base_stats,
+};

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * simnic: two simulated physical network ports, joined by a wire.
+ *
+ * What travels on the wire is a frame: bytes without anything attached. A port
+ * reads what it sends, and writes what it receives, at DMA addresses only, as
+ * a device would; that is how memory of which the kernel has no mapping (that
+ * of memory providers) is filled.
+ */
+#ifndef SIMNIC_H
+#define SIMNIC_H
+
+#include <linux/atomic.h>
+#include <linux/etherdevice.h>
+#include <linux/ethtool.h>
+#include <linux/if_vlan.h>
+#include <linux/netdevice.h>
+#include <net/netdev_queues.h>
+#include <net/page_pool/types.h>
+#include <net/xdp.h>
+
+#define SIMNIC_PORTS		2
+#define SIMNIC_MAX_CHANNELS	16
+#define SIMNIC_RING_MIN		16
+#define SIMNIC_RING_MAX		4096
+#define SIMNIC_RING_DEFAULT	256
+#define SIMNIC_MAX_MTU		9000
+#define SIMNIC_MAX_FRAME	(SIMNIC_MAX_MTU + ETH_HLEN + 2 * VLAN_HLEN)
+#define SIMNIC_MAX_PAGE_SIZE	SZ_64K
+#define SIMNIC_HDR_SIZE		256	/* of the buffers for split headers */
+#define SIMNIC_HDS_THRESH_MAX	1024
+#define SIMNIC_RSS_INDIR	128
+#define SIMNIC_RSS_KEY		40
+#define SIMNIC_RSS_CONTEXTS	8	/* besides the default one */
+#define SIMNIC_RULES		64
+
+struct bpf_prog;
+struct platform_device;
+struct simnic_port;
+struct xsk_buff_pool;
+
+/* Counters of a channel, in the order of simnic_stat_names. */
+enum simnic_stat {
+	SIMNIC_RX_PACKETS,
+	SIMNIC_RX_BYTES,
+	SIMNIC_RX_ALLOC_FAIL,
+	SIMNIC_RX_DROPS,
+	SIMNIC_RX_CSUM_OK,
+	SIMNIC_RX_CSUM_NONE,
+	SIMNIC_RX_CSUM_BAD,
+	SIMNIC_RX_SPLIT,
+	SIMNIC_RX_UNREADABLE,
+	SIMNIC_RX_XDP_PASS,
+	SIMNIC_RX_XDP_DROP,
+	SIMNIC_RX_XDP_TX,
+	SIMNIC_RX_XDP_REDIRECT,
+	SIMNIC_RX_XSK,
+	SIMNIC_TX_PACKETS,
+	SIMNIC_TX_BYTES,
+	SIMNIC_TX_DROPS,
+	SIMNIC_TX_STOP,
+	SIMNIC_TX_WAKE,
+	SIMNIC_TX_XDP,
+	SIMNIC_TX_XSK,
+	SIMNIC_STATS,
+};
+
+extern const char *const simnic_stat_names[SIMNIC_STATS];
+
+/* What debugfs can make fail: the next so many times. */
+enum simnic_fault {
+	SIMNIC_FAIL_QUEUE_MEM_ALLOC,
+	SIMNIC_FAIL_QUEUE_START,
+	SIMNIC_FAIL_QUEUE_STOP,
+	SIMNIC_FAIL_QUEUE_VALIDATE,
+	SIMNIC_FAIL_QUEUE_DMA_DEV,
+	SIMNIC_FAIL_RX_ALLOC,
+	SIMNIC_FAIL_XSK_POOL,
+	SIMNIC_FAIL_XDP_SETUP,
+	SIMNIC_FAIL_OPEN,
+	SIMNIC_FAIL_WIRE,
+	SIMNIC_FAULTS,
+};
+
+struct simnic_frame {
+	struct list_head list;
+	u32 len;
+	u8 data[] __counted_by(len);
+};
+
+/* What the device reads from a frame to steer it. */
+struct simnic_flow {
+	__be16 proto;		/* ETH_P_*, below VLAN tags */
+	u8 ip_proto;		/* 0: no IP, or not the first fragment */
+	u8 tos;
+	bool l4;		/* TCP or UDP with ports */
+	u16 net_off;
+	u16 l4_off;
+	u16 hdr_len;		/* where the payload begins, if l4 */
+	u16 end;		/* where the IP packet ends */
+	__be32 addr[8];		/* source and destination; 4 words each */
+	__be16 port[2];
+	u32 hash;
+	enum pkt_hash_types hash_type;
+};
+
+union simnic_buf {
+	netmem_ref netmem;
+	struct xdp_buff *xdp;
+};
+
+/* The memory of a receive queue: what the queue operations hand around. */
+struct simnic_rxq {
+	struct page_pool *pp;
+	struct xsk_buff_pool *xsk;	/* then there is no pp */
+	struct xdp_rxq_info xdp_rxq;
+	bool unreadable;
+	u32 page_size;
+	u32 size;
+	u32 head;
+	u32 tail;
+	union simnic_buf bufs[] __counted_by(size);
+};
+
+struct simnic_channel {
+	struct simnic_port *port;
+	u32 idx;
+	struct napi_struct napi;
+	bool napi_on;
+	struct simnic_rxq *rxq;
+	struct xsk_buff_pool *xsk;
+
+	/* What has arrived from the wire. Nests in nothing. */
+	spinlock_t fifo_lock;
+	struct list_head fifo;
+	u32 fifo_len;
+	u32 fifo_max;
+	bool fifo_open;
+	unsigned long waiters;		/* channels of the other port */
+
+	struct sk_buff_head txq;
+	struct simnic_frame *tx_held;	/* no room at the other end */
+
+	atomic64_t stats[SIMNIC_STATS];
+};
+
+struct simnic_rule {
+	bool used;
+	u32 rss_context;
+	struct ethtool_rx_flow_spec fs;
+};
+
+struct simnic_rss {
+	bool used;
+	u32 indir[SIMNIC_RSS_INDIR];
+};
+
+struct simnic_port {
+	struct net_device *dev;
+	struct simnic_port *peer;
+	struct platform_device *pdev;
+	struct bpf_prog __rcu *xdp_prog;
+	u32 rx_size;
+	u32 tx_size;
+	u32 hds_thresh;
+	bool hds;
+
+	/* How frames find their queues. */
+	spinlock_t steer_lock;
+	u32 channels;
+	u8 rss_key[SIMNIC_RSS_KEY];
+	struct simnic_rss rss[1 + SIMNIC_RSS_CONTEXTS];
+	u32 rss_fields[6];
+	struct simnic_rule rules[SIMNIC_RULES];
+
+	atomic_t faults[SIMNIC_FAULTS];
+	struct simnic_channel ch[SIMNIC_MAX_CHANNELS];
+};
+
+static inline struct simnic_port *simnic_port(struct net_device *dev)
+{
+	return netdev_priv(dev);
+}
+
+static inline void simnic_count(struct simnic_channel *ch,
+				enum simnic_stat stat, u64 n)
+{
+	atomic64_add(n, &ch->stats[stat]);
+}
+
+static inline u64 simnic_stat(const struct simnic_channel *ch,
+			      enum simnic_stat stat)
+{
+	return atomic64_read(&ch->stats[stat]);
+}
+
+static inline bool simnic_fails(struct simnic_port *port, enum simnic_fault f)
+{
+	return atomic_dec_if_positive(&port->faults[f]) >= 0;
+}
+
+/* main.c */
+int simnic_up(struct simnic_port *port);
+void simnic_down(struct simnic_port *port);
+
+/* wire.c */
+int simnic_dma_write(struct simnic_port *port, dma_addr_t dma,
+		     const void *from, u32 len);
+int simnic_dma_read(struct simnic_port *port, void *to, dma_addr_t dma,
+		    u32 len);
+struct simnic_frame *simnic_frame_alloc(u32 len);
+int simnic_send(struct simnic_channel *ch, struct simnic_frame *frame,
+		bool wait);
+struct simnic_frame *simnic_fifo_pop(struct simnic_channel *ch);
+void simnic_fifo_open(struct simnic_channel *ch);
+void simnic_fifo_close(struct simnic_channel *ch);
+void simnic_kick(struct simnic_channel *ch);
+netdev_tx_t simnic_xmit(struct sk_buff *skb, struct net_device *dev);
+bool simnic_tx_poll(struct simnic_channel *ch, int budget);
+void simnic_tx_purge(struct simnic_channel *ch);
+
+/* rx.c */
+int simnic_rx_refill(struct simnic_channel *ch, struct simnic_rxq *rxq);
+int simnic_poll(struct napi_struct *napi, int budget);
+
+/* queue.c */
+extern const struct netdev_queue_mgmt_ops simnic_queue_mgmt_ops;
+extern const struct netdev_stat_ops simnic_stat_ops;
+struct simnic_rxq *simnic_rxq_alloc(struct simnic_port *port, u32 idx,
+				    const struct netdev_queue_config *qcfg,
+				    struct xsk_buff_pool *xsk);
+void simnic_rxq_free(struct simnic_rxq *rxq);
+void simnic_channel_start(struct simnic_channel *ch, struct simnic_rxq *rxq);
+struct simnic_rxq *simnic_channel_stop(struct simnic_channel *ch);
+
+/* xdp.c */
+int simnic_bpf(struct net_device *dev, struct netdev_bpf *bpf);
+int simnic_xdp_xmit(struct net_device *dev, int n, struct xdp_frame **frames,
+		    u32 flags);
+int simnic_xsk_wakeup(struct net_device *dev, u32 queue, u32 flags);
+u32 simnic_run_xdp(struct simnic_channel *ch, struct bpf_prog *prog,
+		   struct xdp_buff *xdp);
+int simnic_xdp_max_mtu(void);
+bool simnic_xsk_tx(struct simnic_channel *ch, int budget);
+
+/* steer.c */
+void simnic_dissect(const struct simnic_frame *frame, struct simnic_flow *flow);
+int simnic_steer(struct simnic_port *port, const struct simnic_frame *frame);
+void simnic_flow_hash(struct simnic_port *port, struct simnic_flow *flow);
+int simnic_get_rxnfc(struct net_device *dev, struct ethtool_rxnfc *nfc,
+		     u32 *locs);
+int simnic_set_rxnfc(struct net_device *dev, struct ethtool_rxnfc *nfc);
+int simnic_get_rxfh_fields(struct net_device *dev,
+			   struct ethtool_rxfh_fields *fields);
+int simnic_set_rxfh_fields(struct net_device *dev,
+			   const struct ethtool_rxfh_fields *fields,
+			   struct netlink_ext_ack *extack);
+void simnic_steer_init(struct simnic_port *port);
+void simnic_steer_resize(struct simnic_port *port, u32 channels);
+
+/* ethtool.c */
+extern const struct ethtool_ops simnic_ethtool_ops;
+
+/* debugfs.c */
+void simnic_debugfs_init(void);
+void simnic_debugfs_exit(void);
+void simnic_debugfs_add(struct simnic_port *port, unsigned int nr);
+
+#endif /* SIMNIC_H */

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0
+/* simnic: the wire, what sends to it, and how the device reaches memory */
+
+#include <linux/dma-direct.h>
+#include <linux/dma-mapping.h>
+#include <linux/highmem.h>
+#include <linux/platform_device.h>
+#include <net/netdev_queues.h>
+
+#include "simnic.h"
+
+#define SIMNIC_TX_BATCH		64
+
+/*
+ * There is no IOMMU before this device, so what the DMA API gave out for
+ * memory is where the memory is. Zero is what a buffer has after its provider
+ * has unmapped it, which a device must not be using any more then.
+ */
+static int simnic_dma_copy(struct simnic_port *port, dma_addr_t dma, void *buf,
+			   u32 len, bool write)
+{
+	phys_addr_t phys = dma_to_phys(&port->pdev->dev, dma);
+
+	if (WARN_ONCE(!dma, "simnic: DMA to an unmapped buffer\n"))
+		return -EFAULT;
+	while (len) {
+		u32 offset = offset_in_page(phys);
+		u32 n = min_t(u32, len, PAGE_SIZE - offset);
+		void *page;
+
+		if (WARN_ONCE(!pfn_valid(PHYS_PFN(phys)),
+			      "simnic: DMA to no memory at %pad\n", &dma))
+			return -EFAULT;
+		page = kmap_local_page(pfn_to_page(PHYS_PFN(phys)));
+		if (write)
+			memcpy(page + offset, buf, n);
+		else
+			memcpy(buf, page + offset, n);
+		kunmap_local(page);
+		phys += n;
+		buf += n;
+		len -= n;
+	}
+	return 0;
+}
+
+int simnic_dma_write(struct simnic_port *port, dma_addr_t dma,
+		     const void *from, u32 len)
+{
+	return simnic_dma_copy(port, dma, (void *)from, len, true);
+}
+
+int simnic_dma_read(struct simnic_port *port, void *to, dma_addr_t dma,
+		    u32 len)
+{
+	return simnic_dma_copy(port, dma, to, len, false);
+}
+
+struct simnic_frame *simnic_frame_alloc(u32 len)
+{
+	struct simnic_frame *frame;
+
+	if (len < ETH_HLEN || len > SIMNIC_MAX_FRAME)
+		return NULL;
+	frame = kmalloc(struct_size(frame, data, len), GFP_ATOMIC | __GFP_NOWARN);
+	if (frame)
+		frame->len = len;
+	return frame;
+}
+
+/*
+ * Send a frame from a channel to the queue that it finds at the other end.
+ * -EBUSY: there is no room, and the frame is still the caller's; if it asked
+ * to wait, its channel is polled again when there is.
+ */
+int simnic_send(struct simnic_channel *ch, struct simnic_frame *frame,
+		bool wait)
+{
+	struct simnic_port *peer = ch->port->peer;
+	u32 len = frame->len;
+	struct simnic_channel *to;
+	unsigned long flags;
+	int queue;
+
+	if (simnic_fails(ch->port, SIMNIC_FAIL_WIRE))
+		goto lost;
+	queue = simnic_steer(peer, frame);
+	if (queue < 0)
+		goto lost;
+
+	to = &peer->ch[queue];
+	spin_lock_irqsave(&to->fifo_lock, flags);
+	if (!to->fifo_open) {
+		spin_unlock_irqrestore(&to->fifo_lock, flags);
+		simnic_count(to, SIMNIC_RX_DROPS, 1);
+		goto lost;
+	}
+	if (to->fifo_len >= to->fifo_max) {
+		if (wait)
+			to->waiters |= BIT(ch->idx);
+		spin_unlock_irqrestore(&to->fifo_lock, flags);
+		if (!wait)
+			simnic_count(to, SIMNIC_RX_DROPS, 1);
+		return -EBUSY;
+	}
+	list_add_tail(&frame->list, &to->fifo);
+	to->fifo_len++;
+	napi_schedule(&to->napi);
+	spin_unlock_irqrestore(&to->fifo_lock, flags);
+	goto sent;
+
+lost:
+	kfree(frame);
+sent:
+	simnic_count(ch, SIMNIC_TX_PACKETS, 1);
+	simnic_count(ch, SIMNIC_TX_BYTES, len);
+	return 0;
+}
+
+/* Poll a channel soon, if it runs. */
+void simnic_kick(struct simnic_channel *ch)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&ch->fifo_lock, flags);
+	if (ch->fifo_open)
+		napi_schedule(&ch->napi);
+	spin_unlock_irqrestore(&ch->fifo_lock, flags);
+}
+
+static void simnic_kick_waiters(struct simnic_port *peer, unsigned long waiters)
+{
+	int i;
+
+	for_each_set_bit(i, &waiters, SIMNIC_MAX_CHANNELS)
+		simnic_kick(&peer->ch[i]);
+}
+
+/* What has arrived first, or NULL. */
+struct simnic_frame *simnic_fifo_pop(struct simnic_channel *ch)
+{
+	struct simnic_frame *frame;
+	unsigned long waiters = 0;
+	unsigned long flags;
+
+	spin_lock_irqsave(&ch->fifo_lock, flags);
+	frame = list_first_entry_or_null(&ch->fifo, struct simnic_frame, list);
+	if (frame) {
+		list_del(&frame->list);
+		ch->fifo_len--;
+	}
+	if (ch->fifo_len <= ch->fifo_max / 2)
+		swap(waiters, ch->waiters);
+	spin_unlock_irqrestore(&ch->fifo_lock, flags);
+	simnic_kick_waiters(ch->port->peer, waiters);
+	return frame;
+}
+
+void simnic_fifo_open(struct simnic_channel *ch)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&ch->fifo_lock, flags);
+	ch->fifo_max = ch->rxq->size;
+	ch->fifo_open = true;
+	spin_unlock_irqrestore(&ch->fifo_lock, flags);
+}
+
+/* After this nothing arrives, and the channel is not scheduled any more. */
+void simnic_fifo_close(struct simnic_channel *ch)
+{
+	struct simnic_frame *frame, *next;
+	unsigned long waiters = 0;
+	unsigned long flags;
+	LIST_HEAD(frames);
+
+	spin_lock_irqsave(&ch->fifo_lock, flags);
+	ch->fifo_open = false;
+	ch->fifo_len = 0;
+	list_splice_init(&ch->fifo, &frames);
+	swap(waiters, ch->waiters);
+	spin_unlock_irqrestore(&ch->fifo_lock, flags);
+	simnic_kick_waiters(ch->port->peer, waiters);
+	list_for_each_entry_safe(frame, next, &frames, list) {
+		simnic_count(ch, SIMNIC_RX_DROPS, 1);
+		kfree(frame);
+	}
+}
+
+netdev_tx_t simnic_xmit(struct sk_buff *skb, struct net_device *dev)
+{
+	struct simnic_port *port = simnic_port(dev);
+	struct simnic_channel *ch = &port->ch[skb_get_queue_mapping(skb)];
+	struct netdev_queue *txq = netdev_get_tx_queue(dev, ch->idx);
+	u32 size = READ_ONCE(port->tx_size);
+
+	skb_queue_tail(&ch->txq, skb);
+	if (!netif_txq_maybe_stop(txq, size - min(skb_queue_len_lockless(&ch->txq), size),
+				  1, size / 2))
+		simnic_count(ch, SIMNIC_TX_STOP, 1);
+	if (!netdev_xmit_more() || netif_xmit_stopped(txq))
+		simnic_kick(ch);
+	return NETDEV_TX_OK;
+}
+
+/* The device reads the packet, and computes what checksum it was left. */
+static struct simnic_frame *simnic_read_skb(struct simnic_port *port,
+					    struct sk_buff *skb)
+{
+	struct device *dma_dev = &port->pdev->dev;
+	struct simnic_frame *frame;
+	u32 len, i;
+
+	frame = simnic_frame_alloc(skb->len);
+	if (!frame)
+		return NULL;
+
+	len = skb_frags_readable(skb) ? skb->len : skb_headlen(skb);
+	if (skb_copy_bits(skb, 0, frame->data, len))
+		goto err_free;
+	for (i = 0; len < skb->len && i < skb_shinfo(skb)->nr_frags; i++) {
+		const skb_frag_t *frag = &skb_shinfo(skb)->frags[i];
+		u32 size = skb_frag_size(frag);
+		dma_addr_t dma;
+
+		/* That of a provider is mapped already. */
+		dma = skb_frag_dma_map(dma_dev, frag, 0, size, DMA_TO_DEVICE);
+		if (size > skb->len - len ||
+		    simnic_dma_read(port, frame->data + len, dma, size))
+			goto err_free;
+		len += size;
+	}
+	if (len < skb->len)
+		goto err_free;
+
+	if (skb->ip_summed == CHECKSUM_PARTIAL) {
+		u32 start = skb_checksum_start_offset(skb);
+		__sum16 *sum;
+
+		if (start + skb->csum_offset + sizeof(*sum) > len)
+			goto err_free;
+		sum = (__sum16 *)(frame->data + start + skb->csum_offset);
+		*sum = csum_fold(csum_partial(frame->data + start, len - start,
+					      0)) ?: CSUM_MANGLED_0;
+	}
+	return frame;
+
+err_free:
+	kfree(frame);
+	return NULL;
+}
+
+/* Send what the stack has queued. True if there is more that can be sent. */
+static bool simnic_tx_skbs(struct simnic_channel *ch, int budget)
+{
+	struct net_device *dev = ch->port->dev;
+	u32 size = READ_ONCE(ch->port->tx_size);
+	unsigned int packets = 0, bytes = 0;
+	struct simnic_frame *frame;
+	struct sk_buff *skb;
+
+	while (packets < SIMNIC_TX_BATCH && !ch->tx_held) {
+		skb = skb_dequeue(&ch->txq);
+		if (!skb)
+			break;
+		packets++;
+		bytes += skb->len;
+		frame = simnic_read_skb(ch->port, skb);
+		napi_consume_skb(skb, budget);
+		if (!frame)
+			simnic_count(ch, SIMNIC_TX_DROPS, 1);
+		else if (simnic_send(ch, frame, true))
+			ch->tx_held = frame;
+	}
+	if (!netif_txq_completed_wake(netdev_get_tx_queue(dev, ch->idx),
+				      packets, bytes,
+				      size - min(skb_queue_len_lockless(&ch->txq), size),
+				      size / 2))
+		simnic_count(ch, SIMNIC_TX_WAKE, 1);
+	return !ch->tx_held && !skb_queue_empty_lockless(&ch->txq);
+}
+
+/* Send for a channel. True if there is more that can be sent. */
+bool simnic_tx_poll(struct simnic_channel *ch, int budget)
+{
+	bool more;
+
+	if (ch->tx_held) {
+		if (simnic_send(ch, ch->tx_held, true))
+			return false;
+		ch->tx_held = NULL;
+	}
+	more = simnic_tx_skbs(ch, budget);
+	if (ch->xsk && budget && !ch->tx_held)
+		more |= simnic_xsk_tx(ch, budget);
+	return more;
+}
+
+void simnic_tx_purge(struct simnic_channel *ch)
+{
+	kfree(ch->tx_held);
+	ch->tx_held = NULL;
+	skb_queue_purge(&ch->txq);
+}

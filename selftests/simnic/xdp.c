@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0
+/* simnic: XDP programs, what they send, and AF_XDP */
+
+#include <linux/bpf_trace.h>
+#include <linux/filter.h>
+#include <linux/platform_device.h>
+#include <net/netdev_lock.h>
+#include <net/xdp_sock_drv.h>
+
+#include "simnic.h"
+
+static bool simnic_xdp_send(struct simnic_channel *ch, const void *data,
+			    u32 len)
+{
+	struct simnic_frame *frame = simnic_frame_alloc(len);
+
+	if (!frame)
+		return false;
+	memcpy(frame->data, data, len);
+	if (simnic_send(ch, frame, false)) {
+		kfree(frame);
+		return false;
+	}
+	simnic_count(ch, SIMNIC_TX_XDP, 1);
+	return true;
+}
+
+/*
+ * XDP_PASS and XDP_REDIRECT: the buffer is in use, by the caller or by whom it
+ * was redirected to. Anything else: the caller frees it.
+ */
+u32 simnic_run_xdp(struct simnic_channel *ch, struct bpf_prog *prog,
+		   struct xdp_buff *xdp)
+{
+	struct net_device *dev = ch->port->dev;
+	u32 act = bpf_prog_run_xdp(prog, xdp);
+
+	switch (act) {
+	case XDP_PASS:
+		simnic_count(ch, SIMNIC_RX_XDP_PASS, 1);
+		return act;
+	case XDP_TX:
+		if (!simnic_xdp_send(ch, xdp->data, xdp->data_end - xdp->data))
+			break;
+		simnic_count(ch, SIMNIC_RX_XDP_TX, 1);
+		return act;
+	case XDP_REDIRECT:
+		if (xdp_do_redirect(dev, xdp, prog))
+			break;
+		simnic_count(ch, SIMNIC_RX_XDP_REDIRECT, 1);
+		return act;
+	case XDP_DROP:
+		simnic_count(ch, SIMNIC_RX_XDP_DROP, 1);
+		return act;
+	default:
+		bpf_warn_invalid_xdp_action(dev, prog, act);
+		break;
+	case XDP_ABORTED:
+		break;
+	}
+	trace_xdp_exception(dev, prog, act);
+	simnic_count(ch, SIMNIC_RX_XDP_DROP, 1);
+	return XDP_ABORTED;
+}
+
+int simnic_xdp_xmit(struct net_device *dev, int n, struct xdp_frame **frames,
+		    u32 flags)
+{
+	struct simnic_port *port = simnic_port(dev);
+	struct simnic_channel *ch;
+	int i;
+
+	if (flags & ~XDP_XMIT_FLAGS_MASK)
+		return -EINVAL;
+	if (!netif_running(dev) || !netif_carrier_ok(dev))
+		return -ENETDOWN;
+
+	ch = &port->ch[smp_processor_id() % READ_ONCE(port->channels)];
+	for (i = 0; i < n; i++) {
+		if (xdp_frame_has_frags(frames[i]) ||
+		    !simnic_xdp_send(ch, frames[i]->data, frames[i]->len))
+			break;
+		xdp_return_frame_rx_napi(frames[i]);
+	}
+	return i;
+}
+
+static int simnic_set_prog(struct simnic_port *port, struct bpf_prog *prog,
+			   struct netlink_ext_ack *extack)
+{
+	struct bpf_prog *old;
+
+	if (prog && simnic_fails(port, SIMNIC_FAIL_XDP_SETUP)) {
+		NL_SET_ERR_MSG(extack, "simnic was asked to fail");
+		return -EIO;
+	}
+	if (prog && port->dev->mtu > simnic_xdp_max_mtu()) {
+		NL_SET_ERR_MSG(extack, "MTU too large for XDP");
+		return -EINVAL;
+	}
+	old = rcu_replace_pointer(port->xdp_prog, prog,
+				  lockdep_is_held(&port->dev->lock));
+	if (old)
+		bpf_prog_put(old);
+	return 0;
+}
+
+/* Start a queue anew, with the buffers of a socket or without. */
+static int simnic_restart_xsk(struct simnic_channel *ch,
+			      struct xsk_buff_pool *pool)
+{
+	struct netdev_queue_config qcfg;
+	struct simnic_rxq *rxq;
+
+	netdev_queue_config(ch->port->dev, ch->idx, &qcfg);
+	rxq = simnic_rxq_alloc(ch->port, ch->idx, &qcfg, pool);
+	if (IS_ERR(rxq) && pool)
+		return PTR_ERR(rxq);
+
+	simnic_rxq_free(simnic_channel_stop(ch));
+	WRITE_ONCE(ch->xsk, pool);
+	/* A socket that goes is not held up: the queue stays stopped. */
+	if (IS_ERR(rxq))
+		netdev_err(ch->port->dev, "no memory for queue %u\n", ch->idx);
+	else
+		simnic_channel_start(ch, rxq);
+	return 0;
+}
+
+static int simnic_set_xsk(struct simnic_port *port, struct xsk_buff_pool *pool,
+			  u16 queue)
+{
+	struct net_device *dev = port->dev;
+	struct xsk_buff_pool *old;
+	struct simnic_channel *ch;
+	int err = 0;
+
+	netdev_assert_locked(dev);
+
+	if (queue >= port->channels)
+		return -EINVAL;
+	ch = &port->ch[queue];
+	old = ch->xsk;
+	if (!pool == !old)
+		return pool ? -EBUSY : -EINVAL;
+	if (pool) {
+		if (simnic_fails(port, SIMNIC_FAIL_XSK_POOL))
+			return -EIO;
+		err = xsk_pool_dma_map(pool, &port->pdev->dev, 0);
+		if (err)
+			return err;
+	}
+
+	if (netif_running(dev))
+		err = simnic_restart_xsk(ch, pool);
+	else
+		WRITE_ONCE(ch->xsk, pool);
+	if (!pool || err)
+		xsk_pool_dma_unmap(pool ?: old, 0);
+	return err;
+}
+
+int simnic_bpf(struct net_device *dev, struct netdev_bpf *bpf)
+{
+	struct simnic_port *port = simnic_port(dev);
+
+	switch (bpf->command) {
+	case XDP_SETUP_PROG:
+		return simnic_set_prog(port, bpf->prog, bpf->extack);
+	case XDP_SETUP_XSK_POOL:
+		return simnic_set_xsk(port, bpf->xsk.pool, bpf->xsk.queue_id);
+	default:
+		return -EINVAL;
+	}
+}
+
+int simnic_xsk_wakeup(struct net_device *dev, u32 queue, u32 flags)
+{
+	struct simnic_port *port = simnic_port(dev);
+	struct simnic_channel *ch;
+
+	if (!netif_running(dev) || !netif_carrier_ok(dev))
+		return -ENETDOWN;
+	if (queue >= READ_ONCE(port->channels))
+		return -EINVAL;
+	ch = &port->ch[queue];
+	if (!READ_ONCE(ch->xsk))
+		return -ENXIO;
+	local_bh_disable();
+	simnic_kick(ch);
+	local_bh_enable();
+	return 0;
+}
+
+/* Send what a socket has queued. True if there may be more. */
+bool simnic_xsk_tx(struct simnic_channel *ch, int budget)
+{
+	struct xsk_buff_pool *pool = ch->xsk;
+	struct simnic_frame *frame;
+	struct xdp_desc desc;
+	dma_addr_t dma;
+	u32 sent = 0;
+
+	while (sent < budget && !ch->tx_held && xsk_tx_peek_desc(pool, &desc)) {
+		sent++;
+		dma = xsk_buff_raw_get_dma(pool, desc.addr);
+		xsk_buff_raw_dma_sync_for_device(pool, dma, desc.len);
+		frame = simnic_frame_alloc(desc.len);
+		if (!frame || simnic_dma_read(ch->port, frame->data, dma,
+					      desc.len)) {
+			kfree(frame);
+			simnic_count(ch, SIMNIC_TX_DROPS, 1);
+			continue;
+		}
+		simnic_count(ch, SIMNIC_TX_XSK, 1);
+		if (simnic_send(ch, frame, true))
+			ch->tx_held = frame;
+	}
+	if (sent) {
+		xsk_tx_completed(pool, sent);
+		xsk_tx_release(pool);
+	}
+	/* Nothing is sent but when the channel is polled. */
+	if (xsk_uses_need_wakeup(pool))
+		xsk_set_tx_need_wakeup(pool);
+	return sent == budget && !ch->tx_held;
+}
