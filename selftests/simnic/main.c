@@ -57,6 +57,7 @@ int simnic_up(struct simnic_port *port)
 		netif_queue_set_napi(dev, i, NETDEV_QUEUE_TYPE_TX, napi);
 		simnic_channel_start(&port->ch[i], rxq[i]);
 	}
+	port->up = true;
 	return 0;
 
 err_free:
@@ -74,6 +75,10 @@ void simnic_down(struct simnic_port *port)
 
 	netdev_assert_locked(dev);
 
+	/* A change may have left it with no queues. */
+	if (!port->up)
+		return;
+	port->up = false;
 	for (i = 0; i < port->channels; i++) {
 		rxq[i] = simnic_channel_stop(&port->ch[i]);
 		netif_queue_set_napi(dev, i, NETDEV_QUEUE_TYPE_RX, NULL);

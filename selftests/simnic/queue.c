@@ -158,6 +158,8 @@ static int simnic_queue_mem_alloc(struct net_device *dev,
 
 	if (simnic_fails(port, SIMNIC_FAIL_QUEUE_MEM_ALLOC))
 		return -ENOMEM;
+	if (netif_running(dev) && !port->up)
+		return -ENETDOWN;
 	rxq = simnic_rxq_alloc(port, idx, qcfg, port->ch[idx].xsk);
 	if (IS_ERR(rxq))
 		return PTR_ERR(rxq);

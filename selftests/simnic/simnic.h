@@ -164,6 +164,7 @@ struct simnic_port {
 	u32 tx_size;
 	u32 hds_thresh;
 	bool hds;
+	bool up;		/* running, with queues */
 
 	/* How frames find their queues. */
 	spinlock_t steer_lock;

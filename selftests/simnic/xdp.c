@@ -130,12 +130,11 @@ static int simnic_restart_xsk(struct simnic_channel *ch,
 static int simnic_set_xsk(struct simnic_port *port, struct xsk_buff_pool *pool,
 			  u16 queue)
 {
-	struct net_device *dev = port->dev;
 	struct xsk_buff_pool *old;
 	struct simnic_channel *ch;
 	int err = 0;
 
-	netdev_assert_locked(dev);
+	netdev_assert_locked(port->dev);
 
 	if (queue >= port->channels)
 		return -EINVAL;
@@ -151,7 +150,7 @@ static int simnic_set_xsk(struct simnic_port *port, struct xsk_buff_pool *pool,
 			return err;
 	}
 
-	if (netif_running(dev))
+	if (port->up)
 		err = simnic_restart_xsk(ch, pool);
 	else
 		WRITE_ONCE(ch->xsk, pool);
