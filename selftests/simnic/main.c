@@ -177,6 +177,7 @@ static void simnic_init_port(struct simnic_port *port, struct net_device *dev,
 		ch->idx = i;
 		spin_lock_init(&ch->fifo_lock);
 		INIT_LIST_HEAD(&ch->fifo);
+		INIT_LIST_HEAD(&ch->tx_held);
 		skb_queue_head_init(&ch->txq);
 	}
 

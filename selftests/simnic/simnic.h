@@ -139,7 +139,7 @@ struct simnic_channel {
 	unsigned long waiters;		/* channels of the other port */
 
 	struct sk_buff_head txq;
-	struct simnic_frame *tx_held;	/* no room at the other end */
+	struct list_head tx_held;	/* no room at the other end */
 
 	atomic64_t stats[SIMNIC_STATS];
 };
@@ -212,6 +212,7 @@ int simnic_dma_read(struct simnic_port *port, void *to, dma_addr_t dma,
 struct simnic_frame *simnic_frame_alloc(u32 len);
 int simnic_send(struct simnic_channel *ch, struct simnic_frame *frame,
 		bool wait);
+void simnic_send_or_hold(struct simnic_channel *ch, struct simnic_frame *frame);
 struct simnic_frame *simnic_fifo_pop(struct simnic_channel *ch);
 void simnic_fifo_open(struct simnic_channel *ch);
 void simnic_fifo_close(struct simnic_channel *ch);

@@ -117,6 +117,13 @@ sent:
 	return 0;
 }
 
+/* Send a frame, after those that wait for room. */
+void simnic_send_or_hold(struct simnic_channel *ch, struct simnic_frame *frame)
+{
+	if (!list_empty(&ch->tx_held) || simnic_send(ch, frame, true))
+		list_add_tail(&frame->list, &ch->tx_held);
+}
+
 /* Poll a channel soon, if it runs. */
 void simnic_kick(struct simnic_channel *ch)
 {
@@ -259,7 +266,7 @@ static bool simnic_tx_skbs(struct simnic_channel *ch, int budget)
 	struct simnic_frame *frame;
 	struct sk_buff *skb;
 
-	while (packets < SIMNIC_TX_BATCH && !ch->tx_held) {
+	while (packets < SIMNIC_TX_BATCH && list_empty(&ch->tx_held)) {
 		skb = skb_dequeue(&ch->txq);
 		if (!skb)
 			break;
@@ -269,36 +276,44 @@ static bool simnic_tx_skbs(struct simnic_channel *ch, int budget)
 		napi_consume_skb(skb, budget);
 		if (!frame)
 			simnic_count(ch, SIMNIC_TX_DROPS, 1);
-		else if (simnic_send(ch, frame, true))
-			ch->tx_held = frame;
+		else
+			simnic_send_or_hold(ch, frame);
 	}
 	if (!netif_txq_completed_wake(netdev_get_tx_queue(dev, ch->idx),
 				      packets, bytes,
 				      size - min(skb_queue_len_lockless(&ch->txq), size),
 				      size / 2))
 		simnic_count(ch, SIMNIC_TX_WAKE, 1);
-	return !ch->tx_held && !skb_queue_empty_lockless(&ch->txq);
+	return list_empty(&ch->tx_held) && !skb_queue_empty_lockless(&ch->txq);
 }
 
 /* Send for a channel. True if there is more that can be sent. */
 bool simnic_tx_poll(struct simnic_channel *ch, int budget)
 {
+	struct simnic_frame *frame, *next;
 	bool more;
 
-	if (ch->tx_held) {
-		if (simnic_send(ch, ch->tx_held, true))
+	list_for_each_entry_safe(frame, next, &ch->tx_held, list) {
+		/* The list it is in is the receiver's once it is sent. */
+		list_del(&frame->list);
+		if (simnic_send(ch, frame, true)) {
+			list_add(&frame->list, &ch->tx_held);
 			return false;
-		ch->tx_held = NULL;
+		}
 	}
 	more = simnic_tx_skbs(ch, budget);
-	if (ch->xsk && budget && !ch->tx_held)
+	if (ch->xsk && budget && list_empty(&ch->tx_held))
 		more |= simnic_xsk_tx(ch, budget);
 	return more;
 }
 
 void simnic_tx_purge(struct simnic_channel *ch)
 {
-	kfree(ch->tx_held);
-	ch->tx_held = NULL;
+	struct simnic_frame *frame, *next;
+
+	list_for_each_entry_safe(frame, next, &ch->tx_held, list) {
+		list_del(&frame->list);
+		kfree(frame);
+	}
 	skb_queue_purge(&ch->txq);
 }

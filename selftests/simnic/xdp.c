@@ -195,32 +195,27 @@ int simnic_xsk_wakeup(struct net_device *dev, u32 queue, u32 flags)
 bool simnic_xsk_tx(struct simnic_channel *ch, int budget)
 {
 	struct xsk_buff_pool *pool = ch->xsk;
-	struct simnic_frame *frame;
-	struct xdp_desc desc;
-	dma_addr_t dma;
-	u32 sent = 0;
+	u32 i, n = xsk_tx_peek_release_desc_batch(pool, budget);
 
-	while (sent < budget && !ch->tx_held && xsk_tx_peek_desc(pool, &desc)) {
-		sent++;
-		dma = xsk_buff_raw_get_dma(pool, desc.addr);
-		xsk_buff_raw_dma_sync_for_device(pool, dma, desc.len);
-		frame = simnic_frame_alloc(desc.len);
+	for (i = 0; i < n; i++) {
+		struct xdp_desc *desc = &pool->tx_descs[i];
+		dma_addr_t dma = xsk_buff_raw_get_dma(pool, desc->addr);
+		struct simnic_frame *frame = simnic_frame_alloc(desc->len);
+
+		xsk_buff_raw_dma_sync_for_device(pool, dma, desc->len);
 		if (!frame || simnic_dma_read(ch->port, frame->data, dma,
-					      desc.len)) {
+					      desc->len)) {
 			kfree(frame);
 			simnic_count(ch, SIMNIC_TX_DROPS, 1);
 			continue;
 		}
 		simnic_count(ch, SIMNIC_TX_XSK, 1);
-		if (simnic_send(ch, frame, true))
-			ch->tx_held = frame;
+		simnic_send_or_hold(ch, frame);
 	}
-	if (sent) {
-		xsk_tx_completed(pool, sent);
-		xsk_tx_release(pool);
-	}
+	if (n)
+		xsk_tx_completed(pool, n);
 	/* Nothing is sent but when the channel is polled. */
 	if (xsk_uses_need_wakeup(pool))
 		xsk_set_tx_need_wakeup(pool);
-	return sent == budget && !ch->tx_held;
+	return n == budget && list_empty(&ch->tx_held);
 }
