@@ -106,6 +106,7 @@ from .rtnl import (
     Value,
     ns_fd,
 )
+from .simnic import Nic, lease, queue_get, simnic, unload
 
 __all__ = [
     "BROADCAST",
@@ -133,6 +134,7 @@ __all__ = [
     "Namespace",
     "NetNSEnter",
     "NetdevFamily",
+    "Nic",
     "Offloaded",
     "PacketSocket",
     "Pairing",
@@ -176,6 +178,7 @@ __all__ = [
     "ksft_true",
     "ksft_variants",
     "leaks",
+    "lease",
     "link_ids",
     "made",
     "namespaces",
@@ -183,15 +186,18 @@ __all__ = [
     "ns_fd",
     "pair",
     "program_exists",
+    "queue_get",
     "received",
     "redirect",
     "refused",
     "second_pair",
     "send",
     "sent",
+    "simnic",
     "single",
     "tc",
     "token_create",
+    "unload",
     "veth",
     "way",
     "ways",

@@ -48,6 +48,7 @@ class Cmd(IntEnum):
 
 
 class AttachType(IntEnum):
+    XDP = 37
     TCX_INGRESS = 46
     TCX_EGRESS = 47
     PRIMARY = 54
@@ -150,10 +151,11 @@ def _unpin(path: str) -> None:
 
 
 class Map(Fd):
-    """An array of numbers of 64 bits, or of programs."""
+    """An array of numbers of 64 bits, of programs, or of AF_XDP sockets."""
 
     ARRAY = 2
     PROG_ARRAY = 3
+    XSKMAP = 17
 
     def __init__(self, entries: int = 1, kind: int = ARRAY, words: int = 1) -> None:
         self._value = struct.Struct(f"={words}Q" if kind == self.ARRAY else "=I")

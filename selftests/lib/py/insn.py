@@ -114,6 +114,7 @@ class Helper(IntEnum):
     CHANGE_TAIL = 38
     PULL_DATA = 39
     CHANGE_HEAD = 43
+    REDIRECT_MAP = 51
     REDIRECT_NEIGH = 152
     REDIRECT_PEER = 155
 
@@ -130,6 +131,9 @@ SKB_DATA = 76
 SKB_DATA_END = 80
 SKB_GSO_SEGS = 164
 SKB_GSO_SIZE = 176
+
+# Offset in struct xdp_md.
+XDP_RX_QUEUE = 16
 
 
 def verdict(value: int, name: str = "") -> Program:

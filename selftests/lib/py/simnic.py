@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+The ports of simnic, which stand in for a physical NIC, and leases of queues.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from net.lib.py import (
+    KsftSkipEx,
+    NetdevFamily,
+    NetNSEnter,
+    NlError,
+    cmd,
+    defer,
+    ethtool,
+    ip,
+    ksft_busy_wait,
+    ksft_eq,
+)
+
+from .netkit import Namespace, Port, operational
+
+NAMES = ("simnic0", "simnic1")
+CHANNELS = 4
+LOADED = Path("/sys/module/simnic")
+DEBUGFS = Path("/sys/kernel/debug/simnic")
+
+
+def _module() -> Path:
+    """What was built for this kernel: apart from the tests, or beside them."""
+    build = os.environ.get("NETKIT_BUILD")
+    above = Path(build) if build else Path(__file__).parents[2]
+    found = above / "simnic/simnic.ko"
+    if not found.exists():
+        raise KsftSkipEx(f"there is no simulated NIC: {found} was not built")
+    return found
+
+
+class Nic(Port):
+    """A port of simnic."""
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What each of its queues has counted."""
+        text = ethtool(f"-S {self.name}", ns=self.ns.name).stdout
+        return {name: int(n) for name, n in re.findall(r"(\w+): (\d+)", text)}
+
+    def steer(self, destination: bytes, queue: int) -> None:
+        """Frames to this address go to this queue, others stay away from it."""
+        ethtool(
+            f"-N {self.name} flow-type ether dst {destination.hex(':')} action {queue}",
+            ns=self.ns.name,
+        )
+
+    def fail(self, what: str, times: int = 1) -> None:
+        """Has the next attempts at something fail; 0 for none."""
+        self._control(f"fail_{what}").write_text(str(times), encoding="ascii")
+
+    def failures_left(self, what: str) -> int:
+        return int(self._control(f"fail_{what}").read_text(encoding="ascii"))
+
+    def restart_queue(self, queue: int) -> None:
+        """As the core does when the memory of a queue changes."""
+        self._control("queue_restart").write_text(str(queue), encoding="ascii")
+
+    def _control(self, name: str) -> Path:
+        return DEBUGFS / self.name / name
+
+    @contextmanager
+    def counting(self, **expected: int) -> Iterator[None]:
+        """What its queues count meanwhile; what is not expected is nought."""
+        before = self.counters
+        yield
+        ksft_busy_wait(
+            lambda: all(self.counters[k] - before[k] >= n for k, n in expected.items()),
+            deadline=30,
+            comment=f"{self.name} counts too little",
+        )
+        after = self.counters
+        growth = {name: after[name] - before[name] for name in after}
+        ksft_eq({name: n for name, n in growth.items() if n}, expected, self.name)
+
+
+def load(channels: int = CHANNELS) -> None:
+    """Until the end of the test case, or until unload()."""
+    module = _module()
+    cmd(f"insmod {module} channels={channels}", timeout=120)
+    defer(unload)
+
+
+def unload() -> None:
+    """Both ports go, wherever they are, and who leased queues of them."""
+    if LOADED.exists():
+        cmd("rmmod simnic", timeout=300)
+
+
+def simnic(
+    host: Namespace, remote: Namespace, *, up: bool = True, channels: int = CHANNELS
+) -> tuple[Nic, Nic]:
+    """Two ports joined by a wire: the host's, and one that is far away."""
+    load(channels)
+    ports = Nic(host, NAMES[0]), Nic(remote, NAMES[1])
+    for port in ports:
+        ip(f"link set {port.name} netns {port.ns.name}")
+    if up:
+        operational(*ports)
+    return ports
+
+
+def _nsid(ns: Namespace, other: Namespace) -> int:
+    if ns.nsid(other) is None:
+        ns.ip(f"netns set {other.name} auto")
+    found = ns.nsid(other)
+    assert found is not None
+    return found
+
+
+def lease(device: Port, nic: Port, queue: int) -> int:
+    """Leases a queue of a NIC; returns which one of the device it is then.
+
+    The request is the container's, which is where the device is.
+    """
+    request = {
+        "ifindex": device.link.index,
+        "type": "rx",
+        "lease": {
+            "ifindex": nic.link.index,
+            "queue": {"id": queue, "type": "rx"},
+        },
+    }
+    if nic.ns is not device.ns:
+        request["lease"]["netns-id"] = _nsid(device.ns, nic.ns)
+    with NetNSEnter(device.ns.name), NetdevFamily() as netdev:
+        try:
+            return netdev.queue_create(request)["id"]
+        except NlError as error:
+            raise OSError(-error.nl_msg.error, str(error)) from error
+
+
+def queue_get(port: Port, queue: int, kind: str = "rx") -> dict[str, object]:
+    """What the kernel tells of a queue."""
+    with NetNSEnter(port.ns.name), NetdevFamily() as netdev:
+        return netdev.queue_get({"ifindex": port.link.index, "id": queue, "type": kind})
