@@ -13,11 +13,13 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from time import monotonic, sleep
+
+from simnic import simnic
 
 SKIP_STATUS = 4
 # What a report of the kernel takes, about.
@@ -25,6 +27,7 @@ REPORT_LINES = 60
 REPORT_SECONDS = 2
 RESULT = re.compile(r"^(not ok|ok) (\d+)(?: |$)(.*)")
 PLAN = re.compile(r"^1\.\.(\d+)(.*)")
+HARDWARE_TEST = re.compile(r"^drivers/net/hw/")
 BPF_TEST = re.compile(r"^bpf/prog_tests/(\w+)\.c$")
 BPF_RESULT = re.compile(
     r"^#(\d+)(/\d+)? +\S.*?:(OK|SKIP|FAIL)( \(not built\))?(?: \(.*\))?$"
@@ -36,6 +39,7 @@ KUNIT = Path("/sys/kernel/debug/kunit")
 KUNIT_OURS = re.compile(r"^(netkit|rust_)")
 KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 HUNG_TASK = Path("/proc/sys/kernel/hung_task_timeout_secs")
+HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
 
 
 @dataclass
@@ -170,12 +174,17 @@ class KernelLog:
 
 
 def run_program(
-    program: Path, arguments: list[str], timeout: int, counts: Counts
+    program: Path,
+    arguments: list[str],
+    timeout: int,
+    counts: Counts,
+    environment: Mapping[str, str] | None = None,
 ) -> str | None:
     """Runs one test, shows its lines nested, and says what went wrong besides its own results."""
     with subprocess.Popen(
         [program, *arguments],
         cwd=program.parent,
+        env=os.environ | (environment or {}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -208,6 +217,15 @@ def run_program(
     if status not in (0, SKIP_STATUS) and counts.failed == 0:
         return f"ended with status {status}"
     return None
+
+
+def run_on_hardware(program: Path, timeout: int, counts: Counts) -> str | None:
+    """Runs a test that wants a NIC, and says what went wrong besides its own results."""
+    try:
+        with simnic() as environment:
+            return run_program(program, [], timeout, counts, environment)
+    except subprocess.CalledProcessError as error:
+        return str(error)
 
 
 def run_kunit(counts: Counts) -> str | None:
@@ -258,6 +276,8 @@ def adapt() -> None:
     """
     Path("/proc/sys/net/core/fb_tunnels_only_for_init_net").write_text("2")
     Path("/sys/kernel/rcu_expedited").write_text("1")
+    # As many as upstream's tests of large buffers want: memory is in one piece now, and nothing puts it together again later.
+    HUGE_PAGES.write_text("64")
     # Under emulation, a debug kernel holds the RTNL for minutes while it deletes a thousand pairs, and who waits hangs not.
     if HUNG_TASK.exists():
         HUNG_TASK.write_text("900")
@@ -298,6 +318,9 @@ def main() -> int:
     parser.add_argument(
         "--bpf", type=Path, help="the directory of upstream's test_progs"
     )
+    parser.add_argument(
+        "--net", type=Path, help="upstream's selftests, with the programs for NICs"
+    )
     parser.add_argument("tests", nargs="+")
     args = parser.parse_args()
 
@@ -321,6 +344,8 @@ def main() -> int:
             problem = run_program(
                 args.bpf / "test_progs", arguments, args.timeout, counts
             )
+        elif HARDWARE_TEST.match(name):
+            problem = run_on_hardware(args.net / name, args.timeout, counts)
         else:
             problem = run_program(selftests / name, [], args.timeout, counts)
         problems = [problem] if problem else []
