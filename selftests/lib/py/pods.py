@@ -32,10 +32,13 @@ class Counter(IntEnum):
 class Pod:
     """A namespace with an address, and the device by which the host has it."""
 
-    def __init__(self, name: str, ns: Namespace, address: str) -> None:
+    def __init__(
+        self, name: str, ns: Namespace, address: str, rx_queues: int = 1
+    ) -> None:
         self.name = name
         self.ns = ns
         self.address = address
+        self.rx_queues = rx_queues
 
     @property
     def device(self) -> Port:
@@ -71,7 +74,10 @@ class Host:
                 peer_scrub=Scrub.NONE,
                 headroom=HEADROOM,
                 tailroom=TAILROOM,
-                peer_info={"ifname": f"tmp_{pod.name}"},
+                peer_info={
+                    "ifname": f"tmp_{pod.name}",
+                    "num-rx-queues": pod.rx_queues,
+                },
             )
         )
         self.ns.sysctl(f"net/ipv4/conf/{self.port(pod).name}/rp_filter", 0)
@@ -101,6 +107,11 @@ class Host:
         self.object.store(
             "pods", socket.inet_aton(pod.address), struct.pack("=I", ifindex)
         )
+
+    def deliver_from(self, port: Port) -> None:
+        """Brings what comes in by another device of the host to the pods."""
+        with NetNSEnter(self.ns.name):
+            self.object.attach("tcx", "deliver", port.link.index)
 
     def connect(self, *pods: Pod) -> None:
         """All the steps for each pod, after which it can talk."""

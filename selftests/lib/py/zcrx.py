@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+Pods that receive with zero copy, from queues of a NIC that they have leased.
+"""
+
+import errno
+import math
+import socket
+import string
+import subprocess
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from net.lib.py import (
+    KsftSkipEx,
+    NetNSEnter,
+    defer,
+    ethtool,
+    ksft_busy_wait,
+    ksft_eq,
+    ksft_ge,
+    ksft_gt,
+)
+
+from .netkit import Mode, Port, namespaces, single
+from .pods import Host, Pod
+from .simnic import lease, queue_get, simnic
+
+RECEIVE = Path(__file__).parents[2] / "zcrx_receive"
+FAILED = 255
+ALPHABET = string.ascii_lowercase.encode()
+
+GATEWAY = "192.0.2.1"
+REMOTE = "192.0.2.2"
+PODS = "198.51.100.0/24"
+PORT = 7000
+SIZE = 256 << 10
+# Of 1448 bytes each; more if some are sent again.
+PACKETS = math.ceil(SIZE / 1448)
+
+
+def pattern(length: int, start: int = 0) -> bytes:
+    """What a receiver expects from some byte on."""
+    skip = start % len(ALPHABET)
+    return (ALPHABET * (2 + length // len(ALPHABET)))[skip : skip + length]
+
+
+def _receive(device: Port, queue: int, *args: str) -> subprocess.Popen[str]:
+    if not RECEIVE.exists():
+        raise KsftSkipEx(f"{RECEIVE} was not built")
+    with NetNSEnter(device.ns.name):
+        return subprocess.Popen(
+            [RECEIVE, device.name, str(queue), *args],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+def open_ring(device: Port, queue: int) -> str:
+    """Opens a ring on a queue and closes it: the name of the error, or ""."""
+    ring = _receive(device, queue)
+    output, _ = ring.communicate(timeout=60)
+    if ring.returncode == FAILED:
+        raise RuntimeError(output)
+    if ring.returncode == errno.EOPNOTSUPP:
+        # Two names for one number, of which Python prefers the other.
+        return "EOPNOTSUPP"
+    return errno.errorcode.get(ring.returncode, "")
+
+
+class Receiver:
+    """A ring on a queue, and who waits there for a connection."""
+
+    def __init__(self, device: Port, queue: int) -> None:
+        self._process = _receive(device, queue, str(PORT))
+        defer(self.kill)
+        assert self._process.stdout is not None
+        ksft_eq(self._process.stdout.readline(), "ready\n")
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def finish(self) -> str:
+        """Waits until the connection has ended: how many bytes came by it, or
+        what was wrong with them."""
+        output, _ = self._process.communicate(timeout=120)
+        return output.strip()
+
+
+class Load:
+    """What flows through a connection in the background, for as long as it can."""
+
+    CHUNK = 1024
+    PAUSE = 0.002
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._send)
+        self._thread.start()
+        defer(self.stop)
+
+    def _send(self) -> None:
+        sent = 0
+        # Until the receiver has gone, or what is between.
+        with suppress(OSError):
+            while not self._ended.wait(self.PAUSE):
+                self._connection.sendall(pattern(self.CHUNK, sent))
+                sent += self.CHUNK
+
+    def stop(self) -> None:
+        self._ended.set()
+        # Ends what waits for somebody to take it.
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+
+
+def beside(pod: Pod, rx_queues: int = 2) -> Port:
+    """A single device in a pod, beside the pair that connects it."""
+    return single(pod.ns, mode=Mode.L2, link={"num-rx-queues": rx_queues})
+
+
+class Node:
+    """A host with a NIC and pods, and somebody far away who talks to these."""
+
+    def __init__(self, pods: int = 1, rx_queues: int = 2) -> None:
+        host, far, *spaces = namespaces(2 + pods)
+        self.nic, self.far = simnic(host, far)
+        self.nic.configure(f"{GATEWAY}/24")
+        self.far.configure(f"{REMOTE}/24")
+        far.ip(f"route add {PODS} via {GATEWAY}")
+        self.host = Host(host)
+        self.pods = [
+            Pod(f"pod{number}", ns, f"198.51.100.{number}", rx_queues)
+            for number, ns in enumerate(spaces, 1)
+        ]
+        self.host.connect(*self.pods)
+        self.host.deliver_from(self.nic)
+        # What is not steered elsewhere comes by the first queue.
+        self._ethtool(f"-X {self.nic.name} equal 1")
+        self.split_headers("on")
+
+    def _ethtool(self, args: str) -> str:
+        return ethtool(args, ns=self.nic.ns.name).stdout
+
+    def nic_up(self) -> None:
+        self.nic.up()
+        for port in (self.nic, self.far):
+            port.wait_operational()
+
+    def split_headers(self, how: str, threshold: int = 0) -> None:
+        self._ethtool(f"-G {self.nic.name} tcp-data-split {how} hds-thresh {threshold}")
+
+    def steer(self, pod: Pod, queue: int) -> int:
+        """What is sent to a pod comes by this queue. Returns the rule's number."""
+        output = self._ethtool(
+            f"-N {self.nic.name} flow-type tcp4 dst-ip {pod.address} action {queue}"
+        )
+        return int(output.split()[-1])
+
+    def unsteer(self, rule: int) -> None:
+        self._ethtool(f"-N {self.nic.name} delete {rule}")
+
+    def lend(self, pod: Pod, device: Port, queue: int) -> int:
+        """Leases a queue to a pod, with what is sent there."""
+        leased = lease(device, self.nic, queue)
+        self.steer(pod, queue)
+        return leased
+
+    def connection(self, pod: Pod) -> socket.socket:
+        made = self.far.ns.socket(socket.AF_INET, socket.SOCK_STREAM)
+        defer(made.close)
+        made.connect((pod.address, PORT))
+        return made
+
+    def send(self, pod: Pod, size: int = SIZE) -> None:
+        # A receiver that gives up says why.
+        with self.connection(pod) as connection, suppress(ConnectionError):
+            connection.sendall(pattern(size))
+
+    def unreadable(self, queue: int) -> int:
+        """How many packets have come into memory of a ring."""
+        return self.nic.counters[f"rx{queue}_unreadable"]
+
+    def transfer(self, pod: Pod, device: Port, leased: int, queue: int) -> None:
+        """What is sent arrives as it was, in memory that only the ring reads."""
+        receiver = Receiver(device, leased)
+        before = self.nic.counters
+        self.send(pod)
+        ksft_eq(receiver.finish(), str(SIZE))
+        after = self.nic.counters
+        packets = {
+            name: after[name] - before[name]
+            for name in after
+            if name.endswith(("_unreadable", "_split"))
+        }
+        ours = packets.pop(f"rx{queue}_unreadable")
+        ksft_ge(ours, PACKETS, "packets in the memory of the ring")
+        ksft_eq(packets.pop(f"rx{queue}_split"), ours)
+        ksft_eq(set(packets.values()), {0}, "by other queues")
+        self.released(queue)
+
+    def copy(self, pod: Pod, queue: int) -> None:
+        """What comes by a queue without a ring arrives in the ordinary way."""
+        before = self.nic.counters
+        data = pattern(1 << 14)
+        with pod.ns.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind((pod.address, PORT))
+            server.listen()
+            self.send(pod, len(data))
+            with server.accept()[0] as accepted:
+                ksft_eq(accepted.recv(len(data), socket.MSG_WAITALL), data)
+        after = self.nic.counters
+        ksft_gt(after[f"rx{queue}_bytes"] - before[f"rx{queue}_bytes"], len(data))
+        ksft_eq(after[f"rx{queue}_unreadable"], before[f"rx{queue}_unreadable"])
+
+    def flowing(self, queue: int, packets: int = 32) -> None:
+        """Waits until so many more packets have come into the memory of a ring."""
+        before = self.unreadable(queue)
+        ksft_busy_wait(
+            lambda: self.unreadable(queue) >= before + packets,
+            deadline=30,
+            comment="nothing flows",
+        )
+
+    def bound(self, queue: int) -> bool:
+        return "io-uring" in queue_get(self.nic, queue)
+
+    def released(self, queue: int) -> None:
+        """Waits until a queue has memory of its own again: a ring goes slowly."""
+        ksft_busy_wait(
+            lambda: not self.bound(queue), deadline=60, comment="the ring stays"
+        )

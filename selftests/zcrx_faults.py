@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+Leased queues of a NIC whose operations fail.
+"""
+
+import errno
+
+from lib.py import (
+    KsftNamedVariant,
+    ksft_eq,
+    ksft_exit,
+    ksft_gt,
+    ksft_in,
+    ksft_raises,
+    ksft_run,
+    ksft_true,
+    ksft_variants,
+    queue_get,
+    refused,
+)
+from lib.py.zcrx import SIZE, Node, Receiver, beside, open_ring, pattern
+
+QUEUE = 2
+
+RESTART_FAULTS = {
+    "queue_mem_alloc": "ENOMEM",
+    "queue_stop": "EIO",
+    "queue_start": "EIO",
+}
+OPEN_FAULTS = RESTART_FAULTS | {
+    "queue_validate": "EINVAL",
+    "queue_dma_dev": "EOPNOTSUPP",
+}
+
+
+@ksft_variants(
+    [
+        KsftNamedVariant(f"{kind}_{what}", kind, what)
+        for kind in ("pair", "single")
+        for what in OPEN_FAULTS
+    ]
+)
+def test_open(kind: str, what: str) -> None:
+    """Told to who opens a ring; the queue works on as if nobody had."""
+    node = Node()
+    (pod,) = node.pods
+    device = beside(pod) if kind == "single" else pod.device
+    leased = node.lend(pod, device, QUEUE)
+    node.nic.fail(what)
+    ksft_eq(open_ring(device, leased), OPEN_FAULTS[what])
+    ksft_eq(node.nic.failures_left(what), 0)
+    ksft_true(not node.bound(QUEUE))
+    node.copy(pod, QUEUE)
+    node.transfer(pod, device, leased, QUEUE)
+
+
+def test_restart() -> None:
+    """A queue that cannot be restarted serves its ring as before."""
+    node = Node()
+    (pod,) = node.pods
+    receiver = Receiver(pod.device, node.lend(pod, pod.device, QUEUE))
+    with node.connection(pod) as connection:
+        sent = 0
+        for what, error in RESTART_FAULTS.items():
+            node.nic.fail(what)
+            with ksft_raises(OSError) as raised:
+                node.nic.restart_queue(QUEUE)
+            ksft_eq(errno.errorcode[raised.exception.errno], error)
+            ksft_eq(node.nic.failures_left(what), 0)
+            connection.sendall(pattern(SIZE // 4, sent))
+            sent += SIZE // 4
+        node.nic.restart_queue(QUEUE)
+        connection.sendall(pattern(SIZE // 4, sent))
+    ksft_eq(receiver.finish(), str(SIZE))
+
+
+def test_no_buffers() -> None:
+    """What finds no memory in the ring is lost, and sent again."""
+    node = Node()
+    (pod,) = node.pods
+    receiver = Receiver(pod.device, node.lend(pod, pod.device, QUEUE))
+    with node.connection(pod) as connection:
+        node.nic.fail("rx_alloc", 8)
+        node.nic.restart_queue(QUEUE)
+        connection.sendall(pattern(SIZE))
+    ksft_eq(receiver.finish(), str(SIZE))
+    ksft_eq(node.nic.failures_left("rx_alloc"), 0)
+    ksft_gt(node.nic.counters[f"rx{QUEUE}_alloc_fail"], 0)
+
+
+def test_open_nic() -> None:
+    """A NIC that does not come up at once keeps what was leased of it."""
+    node = Node()
+    (pod,) = node.pods
+    leased = node.lend(pod, pod.device, QUEUE)
+    node.nic.down()
+    node.nic.fail("open")
+    with refused() as answers:
+        node.nic.up()
+    ksft_eq(answers, [("EIO", None)])
+    node.nic_up()
+    ksft_in("lease", queue_get(node.nic, QUEUE))
+    node.transfer(pod, pod.device, leased, QUEUE)
+
+
+def test_lease_down() -> None:
+    """Of a NIC that is down, and a ring on it: both wait for it to be up."""
+    node = Node()
+    (pod,) = node.pods
+    node.nic.down()
+    leased = node.lend(pod, pod.device, QUEUE)
+    node.nic_up()
+    node.transfer(pod, pod.device, leased, QUEUE)
+
+
+def main() -> None:
+    ksft_run(
+        [
+            test_open,
+            test_restart,
+            test_no_buffers,
+            test_open_nic,
+            test_lease_down,
+        ]
+    )
+    ksft_exit()
+
+
+if __name__ == "__main__":
+    main()

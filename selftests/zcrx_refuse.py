@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+Rings and leases that are refused, and what a ring on a leased queue refuses.
+"""
+
+from collections.abc import Callable
+
+from lib.py import (
+    KsftNamedVariant,
+    Mode,
+    Port,
+    answer,
+    cmd,
+    ksft_eq,
+    ksft_exit,
+    ksft_ne,
+    ksft_run,
+    ksft_variants,
+    lease,
+    namespaces,
+    simnic,
+    single,
+)
+from lib.py.zcrx import SIZE, Node, Receiver, beside, open_ring
+
+QUEUE = 2
+
+RINGS: dict[str, Callable[[Node], tuple[Port, int]]] = {
+    "not_leased": lambda node: (node.pods[0].device, 0),
+    "not_there": lambda node: (node.pods[0].device, 2),
+    "primary": lambda node: (node.host.port(node.pods[0]), 0),
+    "lent": lambda node: (node.nic, QUEUE),
+}
+
+
+@ksft_variants([KsftNamedVariant(*case) for case in RINGS.items()])
+def test_ring(choose: Callable[[Node], tuple[Port, int]]) -> None:
+    """On any queue but the one of the pod that was leased."""
+    node = Node()
+    (pod,) = node.pods
+    leased = lease(pod.device, node.nic, QUEUE)
+    ksft_eq(open_ring(*choose(node)), "EOPNOTSUPP")
+    ksft_eq(open_ring(pod.device, leased), "")
+
+
+@ksft_variants(
+    [KsftNamedVariant("together", "off", 0), KsftNamedVariant("threshold", "on", 64)]
+)
+def test_headers(how: str, threshold: int) -> None:
+    """As long as the NIC may put headers into the memory of the ring."""
+    node = Node()
+    (pod,) = node.pods
+    leased = lease(pod.device, node.nic, QUEUE)
+    node.split_headers(how, threshold)
+    ksft_eq(open_ring(pod.device, leased), "EINVAL")
+    node.split_headers("on")
+    ksft_eq(open_ring(pod.device, leased), "")
+
+
+def test_one_queue() -> None:
+    """A device that was made with one queue cannot lease any."""
+    node = Node(rx_queues=1)
+    (pod,) = node.pods
+    ksft_eq(answer(lease, pod.device, node.nic, QUEUE), "EINVAL")
+    ksft_eq(answer(lease, beside(pod, 1), node.nic, QUEUE), "EINVAL")
+
+
+def test_busy() -> None:
+    """A queue on which the host has a ring itself is not to be had."""
+    node = Node()
+    (pod,) = node.pods
+    receiver = Receiver(node.nic, QUEUE)
+    ksft_eq(answer(lease, pod.device, node.nic, QUEUE), "EBUSY")
+    receiver.kill()
+    node.released(QUEUE)
+    leased = node.lend(pod, pod.device, QUEUE)
+    node.transfer(pod, pod.device, leased, QUEUE)
+
+
+def test_change() -> None:
+    """The NIC cannot be made unfit for the ring on one of its queues."""
+    node = Node()
+    (pod,) = node.pods
+    receiver = Receiver(pod.device, node.lend(pod, pod.device, QUEUE))
+    for change in (
+        f"-G {node.nic.name} tcp-data-split off",
+        f"-G {node.nic.name} hds-thresh 64",
+        f"-L {node.nic.name} combined {QUEUE}",
+    ):
+        refused = cmd(f"ethtool {change}", ns=node.nic.ns.name, fail=False)
+        ksft_ne(refused.ret, 0, change)
+    node.send(pod)
+    ksft_eq(receiver.finish(), str(SIZE))
+
+
+def test_every_queue() -> None:
+    """One device can have all queues of a NIC, and when it goes, another one."""
+    host, remote, container = namespaces(3)
+    channels = 16
+    nic, _ = simnic(host, remote, channels=channels)
+    for order in (range(channels), reversed(range(channels))):
+        device = single(container, mode=Mode.L2, link={"num-rx-queues": 1 + channels})
+        ksft_eq(
+            [lease(device, nic, queue) for queue in order],
+            list(range(1, 1 + channels)),
+        )
+        ksft_eq(answer(lease, device, nic, channels), "ERANGE")
+        container.rtnl.dellink({"ifname": device.name})
+
+
+def main() -> None:
+    ksft_run(
+        [
+            test_ring,
+            test_headers,
+            test_one_queue,
+            test_busy,
+            test_change,
+            test_every_queue,
+        ]
+    )
+    ksft_exit()
+
+
+if __name__ == "__main__":
+    main()
