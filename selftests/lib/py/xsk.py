@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from enum import IntFlag
 from typing import NamedTuple, Self
 
-from net.lib.py import NetNSEnter, defer
+from net.lib.py import NetNSEnter, defer, ksft_busy_wait, ksft_eq
 
 from .bpf import AttachType, Hook, Map, Program, ProgType
 from .insn import XDP_RX_QUEUE, Helper, Reg, call, load32, map_fd, mov, ret
@@ -35,7 +35,6 @@ XDP_TX_RING = 3
 XDP_UMEM_REG = 4
 XDP_UMEM_FILL_RING = 5
 XDP_UMEM_COMPLETION_RING = 6
-XDP_STATISTICS = 7
 XDP_OPTIONS = 8
 
 OPTIONS_ZEROCOPY = 1
@@ -55,7 +54,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Bind(IntFlag):
     """How a socket is bound."""
 
-    NONE = 0
+    ANY = 0
     SHARED_UMEM = 1 << 0
     COPY = 1 << 1
     ZEROCOPY = 1 << 2
@@ -69,17 +68,6 @@ class Offsets(NamedTuple):
     consumer: int
     entries: int
     flags: int
-
-
-class Statistics(NamedTuple):
-    """What a socket tells of itself."""
-
-    rx_dropped: int
-    rx_invalid: int
-    tx_invalid: int
-    rx_ring_full: int
-    rx_fill_ring_empty: int
-    tx_ring_empty: int
 
 
 # Of each ring: the option that makes it, where it is mapped, and its entries.
@@ -103,7 +91,7 @@ class Ring:
         self._memory = mmap.mmap(
             sock.fileno(), self._at.entries + ENTRIES * self._entry.size, offset=where
         )
-        # Written one by one, where struct writes byte by byte.
+        # A word is written at once; struct would write it byte by byte.
         self._words = memoryview(self._memory).cast("I")
 
     def close(self) -> None:
@@ -162,8 +150,8 @@ class Umem:
 class XdpSocket:
     """A socket on a queue of a device, until the end of the test case.
 
-    One that shares the memory of another one shares its rings for buffers too
-    if it is on the same queue.
+    One that shares the memory of another one is bound like that one, and has
+    its rings of buffers too if it is on the same queue.
     """
 
     def __init__(
@@ -186,7 +174,7 @@ class XdpSocket:
         self._umem = shared._umem if shared else Umem()
         if not shared:
             self._umem.register(self._socket)
-        self._bind(flags | (Bind.SHARED_UMEM if shared else Bind.NONE), shared)
+        self._bind(Bind.SHARED_UMEM if shared else flags, shared)
 
     def _ring(self, kind: str) -> Ring:
         self._rings[kind] = Ring(self._socket, kind)
@@ -217,12 +205,6 @@ class XdpSocket:
         return bool(struct.unpack("=I", options)[0] & OPTIONS_ZEROCOPY)
 
     @property
-    def statistics(self) -> Statistics:
-        return Statistics(
-            *struct.unpack("=6Q", self._socket.getsockopt(SOL_XDP, XDP_STATISTICS, 48))
-        )
-
-    @property
     def error(self) -> str:
         """The name of what has happened to it; "" for nothing."""
         number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -237,7 +219,7 @@ class XdpSocket:
         return self._tx.needs_wakeup
 
     def fill(self, count: int) -> None:
-        """Gives the kernel memory to receive frames in."""
+        """Gives the kernel so many chunks to receive frames in."""
         self._buffers["fill"].put((address,) for address in self._umem.take(count))
 
     def queue(self, *frames: bytes) -> None:
@@ -254,8 +236,8 @@ class XdpSocket:
     def wake_tx(self) -> None:
         self._socket.send(b"", socket.MSG_DONTWAIT)
 
-    def poll(self, events: int = select.POLLIN, seconds: float = 0) -> int:
-        """Waits for events, and wakes up who asks for it."""
+    def poll(self, events: int, seconds: float = 0) -> int:
+        """Waits for events; the kernel wakes up who asks for it."""
         poll = select.poll()
         poll.register(self._socket, events)
         return dict(poll.poll(1000 * seconds)).get(self.fileno(), 0)
@@ -286,12 +268,24 @@ class XdpSocket:
             self._umem.give(address)
         return len(entries)
 
+    def complete(self, count: int) -> None:
+        """Waits until the kernel is done with so many frames."""
+        done = 0
+
+        def all_done() -> bool:
+            nonlocal done
+            done += self.completed()
+            return done >= count
+
+        ksft_busy_wait(all_done, deadline=30, comment="frames are not completed")
+        ksft_eq(done, count)
+
 
 class Redirection:
     """Has a NIC give the frames of its queues to sockets, by XDP."""
 
-    def __init__(self, nic: Port, queues: int = 16) -> None:
-        self._sockets = Map(queues, Map.XSKMAP)
+    def __init__(self, nic: Port) -> None:
+        self._sockets = Map(16, Map.XSKMAP)
         program = Program(
             [
                 load32(Reg.R2, Reg.R1, XDP_RX_QUEUE),
@@ -303,7 +297,7 @@ class Redirection:
             ],
             ProgType.XDP,
         )
-        self.link = Hook.of(nic, AttachType.XDP).link(program)
+        Hook.of(nic, AttachType.XDP).link(program)
 
     def __setitem__(self, queue: int, to: XdpSocket) -> None:
         self._sockets[queue] = to.fileno()

@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+AF_XDP sockets on leased queues when something of what they need goes or moves.
+"""
+
+from dataclasses import replace
+
+from lib.py import (
+    LEASED,
+    QUEUE,
+    Bind,
+    KsftNamedVariant,
+    Nic,
+    Port,
+    XdpSocket,
+    answer,
+    frames_to,
+    ip,
+    ksft_busy_wait,
+    ksft_eq,
+    ksft_exit,
+    ksft_run,
+    ksft_true,
+    ksft_variants,
+    leased,
+    lessee,
+    namespaces,
+    ns_fd,
+    operational,
+    same,
+    single,
+    unload,
+)
+
+FLAGS = [
+    KsftNamedVariant("zerocopy", Bind.ZEROCOPY),
+    KsftNamedVariant("copy", Bind.COPY),
+]
+
+
+def cut_off(sock: XdpSocket) -> None:
+    """The socket has lost its device, and says so."""
+    ksft_eq(sock.error, "ENETDOWN")
+    for wake in (sock.wake_tx, sock.wake_rx):
+        ksft_eq(answer(wake), "ENXIO")
+
+
+@ksft_variants(FLAGS)
+def test_closed(flags: Bind) -> None:
+    """The lease stays; frames are the NIC's until there is another socket."""
+    at = leased()
+    sock = at.socket(flags)
+    ksft_eq(at.users, {"lease", "xsk"})
+    at.arrive(sock)
+    at.close(sock)
+    frames = frames_to(at.device.address)
+    with at.nic.packets() as into, at.remote.packets() as out:
+        out.send(frames[0])
+        same([into.receive().data], frames)
+    at.works(at.socket())
+
+
+@ksft_variants(FLAGS)
+def test_device_deleted(flags: Bind) -> None:
+    """The queue is free at once, while the socket is open."""
+    at = leased()
+    sock = at.socket(flags)
+    at.device.ns.rtnl.dellink({"ifname": at.device.name})
+    cut_off(sock)
+    ksft_eq(at.users, set())
+    again = replace(at, device=lessee(at.device.ns, at.nic, QUEUE))
+    again.works(again.socket())
+
+
+def test_device_deleted_shared() -> None:
+    """So it is with all sockets of the queue."""
+    at = leased()
+    first = at.socket()
+    second = XdpSocket(at.device, LEASED, shared=first)
+    at.device.ns.rtnl.dellink({"ifname": at.device.name})
+    for sock in (first, second):
+        cut_off(sock)
+    ksft_eq(at.users, set())
+
+
+@ksft_variants(FLAGS)
+def test_unloaded(flags: Bind) -> None:
+    """With the NIC go the devices that have its queues, and no others."""
+    at = leased()
+    sock = at.socket(flags)
+    (other,) = namespaces(1)
+    single(other)
+    unload()
+    cut_off(sock)
+    ksft_eq(at.device.ns.devices(), set())
+    ksft_eq(other.devices(), {"nk0"})
+    sock.close()
+
+
+def test_namespace_deleted() -> None:
+    """It keeps what it has while somebody uses it, and gives the queue back then."""
+    at = leased()
+    sock = at.socket()
+    with ns_fd(at.device.ns.name):
+        at.device.ns.delete()
+        ksft_eq(at.users, {"lease", "xsk"})
+        at.close(sock)
+        ksft_eq(at.users, {"lease"})
+    ksft_busy_wait(
+        lambda: at.users == set(), deadline=60, comment="the queue is not free"
+    )
+
+
+def test_nic_down() -> None:
+    at = leased()
+    sock = at.socket()
+    at.nic.down()
+    ksft_eq((sock.error, sock.is_zerocopy), ("", True))
+    operational(at.nic, at.remote)
+    at.works(sock)
+
+
+def test_bound_down() -> None:
+    """A socket may come before the NIC is set up."""
+    at = leased()
+    at.nic.down()
+    sock = at.socket()
+    ksft_true(sock.is_zerocopy)
+    operational(at.nic, at.remote)
+    at.works(sock)
+
+
+def test_closed_down() -> None:
+    """And go before it is again."""
+    at = leased()
+    sock = at.socket()
+    at.nic.down()
+    sock.close()
+    operational(at.nic, at.remote)
+    at.wait_free()
+    at.works(at.socket())
+
+
+def test_restart() -> None:
+    """The queue takes the socket with it."""
+    at = leased()
+    sock = at.socket()
+    for _ in range(4):
+        at.nic.restart_queue(QUEUE)
+        at.works(sock)
+        sock.fill(4)
+
+
+def test_nic_moved() -> None:
+    """Neither lease nor socket care in which namespace the NIC is."""
+    # The module goes first at the end, or the NIC would still be there.
+    (other,) = namespaces(1)
+    at = leased()
+    sock = at.socket()
+    at.nic.ns.ip(f"link set {at.nic.name} netns {other.name}")
+    moved = replace(at, nic=Nic(other, at.nic.name))
+    operational(moved.nic, at.remote)
+    ksft_eq(moved.users, {"lease", "xsk"})
+    moved.works(sock)
+    moved.close(sock)
+
+
+def test_nic_namespace_deleted() -> None:
+    """The NIC is in the first one again, and from there goes where it is told."""
+    (other,) = namespaces(1)
+    at = leased()
+    sock = at.socket()
+    at.nic.ns.delete()
+    ksft_busy_wait(
+        lambda: any(link["ifname"] == at.nic.name for link in ip("link", json=True)),
+        deadline=60,
+        comment="the NIC is not back",
+    )
+    ip(f"link set {at.nic.name} netns {other.name}")
+    moved = replace(at, nic=Nic(other, at.nic.name))
+    operational(moved.nic, at.remote)
+    moved.works(sock)
+    moved.close(sock)
+
+
+def test_device_moved() -> None:
+    """The lease goes along; the socket is left behind."""
+    at = leased()
+    (other,) = namespaces(1)
+    sock = at.socket()
+    at.device.ns.ip(f"link set {at.device.name} netns {other.name}")
+    cut_off(sock)
+    moved = replace(at, device=Port(other, at.device.name))
+    moved.device.up()
+    ksft_eq(at.users, {"lease"})
+    moved.works(moved.socket())
+
+
+def main() -> None:
+    ksft_run(
+        [
+            test_closed,
+            test_device_deleted,
+            test_device_deleted_shared,
+            test_unloaded,
+            test_namespace_deleted,
+            test_nic_down,
+            test_bound_down,
+            test_closed_down,
+            test_restart,
+            test_nic_moved,
+            test_nic_namespace_deleted,
+            test_device_moved,
+        ]
+    )
+    ksft_exit()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+AF_XDP sockets that are refused, by whom it may be, and that the rest works on.
+"""
+
+from dataclasses import replace
+
+from lib.py import (
+    LEASED,
+    QUEUE,
+    Bind,
+    KsftNamedVariant,
+    Leased,
+    Mode,
+    Port,
+    Redirection,
+    XdpSocket,
+    answer,
+    ksft_eq,
+    ksft_exit,
+    ksft_run,
+    ksft_variants,
+    lease,
+    leased,
+    namespaces,
+    netkit,
+    operational,
+    refused,
+    simnic,
+    single,
+)
+
+# What fails of the restart of a queue, and with what.
+RESTARTS = [
+    ("queue_mem_alloc", "ENOMEM"),
+    ("queue_stop", "EIO"),
+    ("queue_start", "EIO"),
+]
+
+
+@ksft_variants(
+    [
+        KsftNamedVariant("unleased", 0, Bind.ZEROCOPY, "EOPNOTSUPP"),
+        KsftNamedVariant("not_there", 2, Bind.ZEROCOPY, "EINVAL"),
+        KsftNamedVariant("not_there_copy", 2, Bind.COPY, "EINVAL"),
+        KsftNamedVariant("contradiction", 1, Bind.ZEROCOPY | Bind.COPY, "EINVAL"),
+    ]
+)
+def test_queue(queue: int, flags: Bind, error: str) -> None:
+    at = leased()
+    ksft_eq(answer(XdpSocket, at.device, queue, flags), error)
+    at.works(at.socket())
+
+
+@ksft_variants(
+    [KsftNamedVariant("zerocopy", Bind.ZEROCOPY), KsftNamedVariant("copy", Bind.COPY)]
+)
+def test_busy(flags: Bind) -> None:
+    """One socket at a time, however it is bound."""
+    at = leased()
+    sock = at.socket(flags)
+    for second in (Bind.ZEROCOPY, Bind.COPY, Bind.ANY):
+        ksft_eq(answer(XdpSocket, at.device, LEASED, second), "EBUSY")
+    at.arrive(sock)
+
+
+def test_leased_queue() -> None:
+    """A queue that was leased is the container's, with a socket or without."""
+    at = leased()
+    for flags in (Bind.ZEROCOPY, Bind.COPY):
+        ksft_eq(answer(XdpSocket, at.nic, QUEUE, flags), "EBUSY")
+    sock = at.socket()
+    ksft_eq(answer(XdpSocket, at.nic, QUEUE), "EBUSY")
+    at.works(sock)
+
+
+def test_lease_busy() -> None:
+    """A queue that has a socket cannot be leased."""
+    at = leased()
+    (container,) = namespaces(1)
+    other = replace(at, queue=QUEUE + 1)
+    hosts = XdpSocket(at.nic, other.queue)
+    device = single(container, link={"num-rx-queues": 2})
+    ksft_eq(answer(lease, device, at.nic, other.queue), "EBUSY")
+    hosts.close()
+    other.wait_free()
+    ksft_eq(lease(device, at.nic, other.queue), LEASED)
+
+
+def test_pair() -> None:
+    """A pair's queues are for packets: its sockets get copies."""
+    host, remote = namespaces(2)
+    nic, far = simnic(host, remote)
+    host.rtnl.newlink(
+        netkit(mode=Mode.L2, peer_info={"ifname": "nk1", "num-rx-queues": 2})
+    )
+    peer = Port(host, "nk1")
+    ksft_eq(lease(peer, nic, QUEUE), LEASED)
+    ksft_eq(answer(XdpSocket, peer, LEASED, Bind.ZEROCOPY), "EOPNOTSUPP")
+    at = Leased(nic, far, peer, Redirection(nic))
+    nic.steer(peer.address, QUEUE)
+    sock = at.socket(Bind.ANY)
+    ksft_eq(sock.is_zerocopy, False)
+    at.arrive(sock)
+
+
+def test_program() -> None:
+    """XDP programs are for the NIC."""
+    at = leased()
+    ksft_eq(answer(Redirection, at.device), "EOPNOTSUPP")
+    at.works(at.socket())
+
+
+def test_pool_fails() -> None:
+    """The error is the NIC's; nothing is left of the attempt."""
+    at = leased()
+    at.nic.fail("xsk_pool")
+    ksft_eq(answer(XdpSocket, at.device, LEASED), "EIO")
+    ksft_eq(at.nic.failures_left("xsk_pool"), 0)
+    ksft_eq(at.users, {"lease"})
+    at.works(at.socket())
+
+
+def test_pool_fails_any() -> None:
+    """A socket that takes anything gets copies then."""
+    at = leased()
+    at.nic.fail("xsk_pool")
+    sock = at.socket(Bind.ANY)
+    ksft_eq(at.nic.failures_left("xsk_pool"), 0)
+    ksft_eq(sock.is_zerocopy, False)
+    at.arrive(sock)
+    at.close(sock)
+    at.works(at.socket())
+
+
+@ksft_variants([KsftNamedVariant(what, what, error) for what, error in RESTARTS])
+def test_restart_fails(what: str, error: str) -> None:
+    """The queue works on with the socket that it has."""
+    at = leased()
+    sock = at.socket()
+    at.nic.fail(what)
+    ksft_eq(answer(at.nic.restart_queue, QUEUE), error)
+    ksft_eq(at.nic.failures_left(what), 0)
+    at.works(sock)
+    ksft_eq(answer(at.nic.restart_queue, QUEUE), "")
+    at.works(sock)
+
+
+def test_open_fails() -> None:
+    """The socket waits until the NIC is set up with success."""
+    at = leased()
+    sock = at.socket()
+    at.nic.down()
+    at.nic.fail("open")
+    with refused() as answers:
+        at.nic.up()
+    ksft_eq(answers, [("EIO", None)])
+    ksft_eq(answer(sock.wake_tx), "ENETDOWN")
+    operational(at.nic, at.remote)
+    at.works(sock)
+
+
+def main() -> None:
+    ksft_run(
+        [
+            test_queue,
+            test_busy,
+            test_leased_queue,
+            test_lease_busy,
+            test_pair,
+            test_program,
+            test_pool_fails,
+            test_pool_fails_any,
+            test_restart_fails,
+            test_open_fails,
+        ]
+    )
+    ksft_exit()
+
+
+if __name__ == "__main__":
+    main()
