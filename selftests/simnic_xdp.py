@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+The simulated NIC itself: XDP programs on it, and frames that others send by it.
+"""
+
+from lib.py import (
+    AttachType,
+    Hook,
+    KsftNamedVariant,
+    Nic,
+    Port,
+    Program,
+    ProgType,
+    frame,
+    insn,
+    ksft_eq,
+    ksft_exit,
+    ksft_run,
+    ksft_true,
+    ksft_variants,
+    namespaces,
+    simnic,
+    veth,
+)
+from lib.py.insn import Helper, Reg
+
+ABORTED, DROP, PASS, TX = range(4)
+FRAMES = 3
+LENGTH = 60
+
+
+def attach(port: Port, *code: bytes) -> None:
+    program = Program([*code, insn.ret()], ProgType.XDP)
+    Hook.of(port, AttachType.XDP).link(program)
+
+
+def redirect(port: Port, to: Port) -> None:
+    attach(
+        port,
+        insn.mov(Reg.R1, to.link.index),
+        insn.mov(Reg.R2, 0),
+        insn.call(Helper.REDIRECT),
+    )
+
+
+def ports() -> tuple[Nic, Nic]:
+    return simnic(*namespaces(2))
+
+
+def grown(counter: str, count: int) -> dict[str, int]:
+    """What a queue counts that has had so many frames, and made this of them."""
+    return {
+        "rx0_packets": count,
+        "rx0_bytes": count * LENGTH,
+        counter: count,
+    }
+
+
+@ksft_variants(
+    [
+        KsftNamedVariant("aborted", ABORTED, "rx0_xdp_drop"),
+        KsftNamedVariant("drop", DROP, "rx0_xdp_drop"),
+        KsftNamedVariant("pass", PASS, "rx0_xdp_pass"),
+        KsftNamedVariant("tx", TX, "rx0_xdp_tx"),
+    ]
+)
+def test_verdict(value: int, counter: str) -> None:
+    """Frames come to the stack, or back to who sent them, or nowhere."""
+    nic, far = ports()
+    attach(nic, insn.mov(Reg.R0, value))
+    expected = grown(counter, FRAMES)
+    if value == TX:
+        expected |= {
+            "tx0_packets": FRAMES,
+            "tx0_bytes": FRAMES * LENGTH,
+            "tx0_xdp": FRAMES,
+        }
+    with nic.packets() as arriving, far.packets() as returning:
+        with nic.counting(**expected):
+            for _ in range(FRAMES):
+                returning.send(frame(nic.address))
+        if value == PASS:
+            ksft_eq(arriving.receive().data, frame(nic.address))
+        else:
+            ksft_true(arriving.empty())
+        if value == TX:
+            ksft_eq(returning.receive().data, frame(nic.address))
+        else:
+            ksft_true(returning.empty())
+
+
+def test_redirect() -> None:
+    """What it receives leaves by another device."""
+    nic, far = ports()
+    (third,) = namespaces(1)
+    near, end = veth(nic.ns, third)
+    # veth takes frames of XDP's if its other end can do something with them.
+    attach(end, insn.mov(Reg.R0, PASS))
+    redirect(nic, near)
+    with far.packets() as out, end.packets() as into:
+        with nic.counting(**grown("rx0_xdp_redirect", FRAMES)):
+            for _ in range(FRAMES):
+                out.send(frame(nic.address))
+        for _ in range(FRAMES):
+            ksft_eq(into.receive().data, frame(nic.address))
+
+
+def test_redirected() -> None:
+    """What another device has received leaves by it."""
+    nic, far = ports()
+    (third,) = namespaces(1)
+    near, end = veth(nic.ns, third)
+    redirect(near, nic)
+    before = nic.stats["tx_packets"]
+    with end.packets() as out, far.packets() as into:
+        for _ in range(FRAMES):
+            out.send(frame(far.address))
+        for _ in range(FRAMES):
+            ksft_eq(into.receive().data, frame(far.address))
+    ksft_eq(nic.stats["tx_packets"] - before, FRAMES)
+    ksft_eq(sum(n for name, n in nic.counters.items() if name.endswith("_xdp")), FRAMES)
+
+
+def main() -> None:
+    ksft_run([test_verdict, test_redirect, test_redirected])
+    ksft_exit()
+
+
+if __name__ == "__main__":
+    main()
