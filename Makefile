@@ -11,7 +11,7 @@ vm_options = --impl $(IMPL) --profile $(PROFILE)
 help:
 	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
 
-## make demo             build what is missing, boot, and show packets through a netkit pair and a single device
+## make demo             build what is missing, boot, and show packets through pairs, single devices and leased queues
 demo:
 	@tools/demo $(vm_options)
 

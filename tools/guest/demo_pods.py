@@ -5,35 +5,15 @@
 The steps are those of the test of the same; what is not as it must be ends this with one line and status 1.
 """
 
-import os
 import socket
-import sys
-from pathlib import Path
-
-sys.path.append(
-    str(Path(os.environ["NETKIT_TREE"]) / "tools/testing/selftests/drivers/net/netkit")
-)
 
 from lib.py import Namespace, Port, cmd, namespaces
 from lib.py.pods import Counter, Host, Pod
-from net.lib.py import utils
-from net.lib.py.ksft import ksft_flush_defer
+from showing import equal, heading, show
 
 DATAGRAMS = 10
 PINGS = 10
 BLOCKED_PORT = 9
-
-
-def heading(text: str) -> None:
-    """Prints the title of a part."""
-    bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
-    print(f"\n{bold}{text}{plain}")
-
-
-def equal(what: str, actual: object, expected: object) -> None:
-    """Ends the demonstration if a number is not as it must be."""
-    if actual != expected:
-        sys.exit(f"demo: FAILED: {what}: {actual} instead of {expected}")
 
 
 def show_devices(host: Host, pods: list[Pod]) -> None:
@@ -92,7 +72,6 @@ def dropped(port: Port) -> int:
 
 def main() -> None:
     """Goes through the steps."""
-    utils.GLOBAL_DEFER_ARMED = True
     host_ns, red_ns, blue_ns = namespaces(3)
     host = Host(host_ns, "netkit-demo")
     red, blue = Pod("red", red_ns, "192.0.2.11"), Pod("blue", blue_ns, "192.0.2.12")
@@ -142,7 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    finally:
-        ksft_flush_defer()
+    show(main)

@@ -112,7 +112,8 @@ def simnic(
     return ports
 
 
-def _nsid(ns: Namespace, other: Namespace) -> int:
+def nsid(ns: Namespace, other: Namespace) -> int:
+    """What one namespace calls the other, from now on if it did not so far."""
     if ns.nsid(other) is None:
         ns.ip(f"netns set {other.name} auto")
     found = ns.nsid(other)
@@ -134,7 +135,7 @@ def lease(device: Port, nic: Port, queue: int) -> int:
         },
     }
     if nic.ns is not device.ns:
-        request["lease"]["netns-id"] = _nsid(device.ns, nic.ns)
+        request["lease"]["netns-id"] = nsid(device.ns, nic.ns)
     with NetNSEnter(device.ns.name), NetdevFamily() as netdev:
         try:
             return netdev.queue_create(request)["id"]

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the parts of the demonstration in Python have in common."""
+
+import sys
+from collections.abc import Callable
+
+from net.lib.py import ksft, utils
+
+
+def heading(text: str) -> None:
+    """Prints the title of a part."""
+    bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
+    print(f"\n{bold}{text}{plain}")
+
+
+def equal(what: str, actual: object, expected: object) -> None:
+    """Ends the demonstration if a number is not as it must be."""
+    if actual != expected:
+        sys.exit(f"demo: FAILED: {what}: {actual} instead of {expected}")
+
+
+def show(part: Callable[[], None]) -> None:
+    """Goes through a part, and clears up after it."""
+    utils.GLOBAL_DEFER_ARMED = True
+    try:
+        part()
+    finally:
+        ksft.ksft_flush_defer()
