@@ -247,10 +247,38 @@ impl NetDevice {
     }
 }
 
+/// Takes from a leased queue the buffers that an XDP socket has put there, if any. May sleep.
+///
+/// A socket that is closed leaves them to a worker that waits for the RTNL. It would not find the
+/// queue any more once the lease has ended, and the physical device would go on using memory that
+/// is then freed.
+#[cfg(CONFIG_XDP_SOCKETS)]
+fn take_pool(leased: Leased<'_>, _rtnl: &Rtnl) {
+    // SAFETY: By the type invariants, the queue is valid; pools come and go under the RTNL.
+    let pool = unsafe { (*leased.0.as_ptr()).pool };
+
+    if !pool.is_null() {
+        // SAFETY: A pool is freed after it was taken from its queue. That of a leased queue is of
+        // the virtual device, which is not locked.
+        unsafe { bindings::xp_clear_dev(pool) };
+    }
+}
+
+#[cfg(not(CONFIG_XDP_SOCKETS))]
+fn take_pool(_leased: Leased<'_>, _rtnl: &Rtnl) {}
+
 /// Ends all leases of a virtual device that is going away. May sleep.
-pub(crate) fn end_leases(dev: &NetDevice, _rtnl: &Rtnl) {
+pub(crate) fn end_leases(dev: &NetDevice, rtnl: &Rtnl) {
     if dev.is_physical() {
         return;
+    }
+
+    for index in 0..real_rx_queues(dev) {
+        // SAFETY: The device is virtual. As it is going away, no lease is added, and we are the one
+        // who ends them.
+        if let Some(leased) = unsafe { RxQueue::get(dev, index) }.and_then(|queue| queue.leased()) {
+            take_pool(leased, rtnl);
+        }
     }
 
     // SAFETY: The device is valid, and no lock of another device is held.
