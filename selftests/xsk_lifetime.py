@@ -5,6 +5,8 @@
 AF_XDP sockets on leased queues when something of what they need goes or moves.
 """
 
+import os
+import threading
 from dataclasses import replace
 
 from lib.py import (
@@ -12,8 +14,12 @@ from lib.py import (
     QUEUE,
     Bind,
     KsftNamedVariant,
+    KsftSkipEx,
+    Leased,
+    Monitor,
     Nic,
     Port,
+    Redirection,
     XdpSocket,
     answer,
     frames_to,
@@ -30,9 +36,13 @@ from lib.py import (
     ns_fd,
     operational,
     same,
+    simnic,
     single,
     unload,
 )
+
+GROUP = 7
+OTHERS = 64
 
 FLAGS = [
     KsftNamedVariant("zerocopy", Bind.ZEROCOPY),
@@ -71,6 +81,35 @@ def test_device_deleted(flags: Bind) -> None:
     cut_off(sock)
     ksft_eq(at.users, set())
     again = replace(at, device=lessee(at.device.ns, at.nic, QUEUE))
+    again.works(again.socket())
+
+
+def test_closed_while_deleted() -> None:
+    """What a socket leaves to be cleared up later, as its device is going, is
+    taken from the NIC all the same."""
+    if os.environ.get("NETKIT_IMPL") == "c":
+        raise KsftSkipEx("the C driver leaves it with the NIC, which then uses it")
+    host, remote, container = namespaces(3)
+    nic, far = simnic(host, remote)
+    # They go in the order in which they came, and the device last.
+    for number in range(OTHERS):
+        container.ip(f"link add other{number} group {GROUP} type dummy")
+    device = lessee(container, nic, QUEUE)
+    container.rtnl.change(device.name, {"group": GROUP})
+    at = Leased(nic, far, device, Redirection(nic))
+    sock = at.socket()
+    at.works(sock)
+    with Monitor(container.name) as links:
+        deletion = threading.Thread(
+            target=container.rtnl.dellink, args=({"group": GROUP},)
+        )
+        deletion.start()
+        links.wait()
+        sock.close()
+        deletion.join()
+        ksft_eq(links.seen()[-1][1].name, device.name)
+    ksft_eq(at.users, set())
+    again = replace(at, device=lessee(container, nic, QUEUE))
     again.works(again.socket())
 
 
@@ -203,6 +242,7 @@ def main() -> None:
         [
             test_closed,
             test_device_deleted,
+            test_closed_while_deleted,
             test_device_deleted_shared,
             test_unloaded,
             test_namespace_deleted,

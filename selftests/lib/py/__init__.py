@@ -13,6 +13,7 @@ sys.path.append(KSFT_DIR.as_posix())
 from net.lib.py import (
     EthtoolFamily,
     KsftNamedVariant,
+    KsftSkipEx,
     NetdevFamily,
     NetNSEnter,
     RtnlFamily,
@@ -133,6 +134,7 @@ __all__ = [
     "Hook",
     "KernelLog",
     "KsftNamedVariant",
+    "KsftSkipEx",
     "Leased",
     "Link",
     "Map",

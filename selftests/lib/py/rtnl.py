@@ -14,6 +14,7 @@ import errno
 import ipaddress
 import itertools
 import os
+import select
 import socket
 import struct
 from collections.abc import Iterator, Mapping
@@ -411,6 +412,10 @@ class Monitor:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+
+    def wait(self) -> None:
+        """Until there is a notification."""
+        select.select([self._socket], [], [])
 
     def seen(self) -> list[tuple[int, Link]]:
         """Types and links of all notifications so far."""
