@@ -330,7 +330,7 @@ def main() -> int:
     log = KernelLog(Path(__file__).parent.parent / "splats")
     total_failed = report(args.shared, "boot", log.splats())
     for number, name in enumerate(args.tests, 1):
-        if not claim(args.shared, number):
+        if not name or not claim(args.shared, number):
             continue
         begin = monotonic()
         bpf = BPF_TEST.match(name)
