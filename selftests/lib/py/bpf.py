@@ -8,7 +8,6 @@ sees them, and the tests are about what the kernel makes of them.
 """
 
 import ctypes
-import errno
 import os
 import struct
 from collections.abc import Callable, Iterable
@@ -19,6 +18,7 @@ from typing import Self
 from net.lib.py import KsftNamedVariant, NetNSEnter, defer
 
 from .netkit import Port, namespaces, pair
+from .rtnl import error_name
 
 # Of most architectures 280, of this one another.
 SYS_BPF = 321 if os.uname().machine == "x86_64" else 280
@@ -88,10 +88,7 @@ def answer(request: Callable[..., object], *args: object, **kwargs: object) -> s
         request(*args, **kwargs)
     except OSError as error:
         assert error.errno is not None
-        if error.errno == errno.EOPNOTSUPP:
-            # Two names for one number, of which Python prefers the other.
-            return "EOPNOTSUPP"
-        return errno.errorcode.get(error.errno, str(error.errno))
+        return error_name(error.errno)
     return ""
 
 

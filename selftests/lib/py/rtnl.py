@@ -139,16 +139,19 @@ ADDRESS: dict[str, Attribute] = {
 LINK["linkinfo"] = Attribute(18, scope=LINKINFO)
 
 
+def error_name(number: int) -> str:
+    """The name of an error number, or the number if it has none."""
+    # Two names for one number, of which Python prefers the other.
+    if number == errno.EOPNOTSUPP:
+        return "EOPNOTSUPP"
+    return errno.errorcode.get(number, str(number))
+
+
 class Refused(Exception):
     """The kernel's answer to a request that it did not carry out."""
 
     def __init__(self, error: int, attribute: str | None) -> None:
-        # Two names for one number, of which Python prefers the other.
-        self.error = (
-            "EOPNOTSUPP"
-            if error == errno.EOPNOTSUPP
-            else errno.errorcode.get(error, str(error))
-        )
+        self.error = error_name(error)
         self.attribute = attribute
         super().__init__(f"{self.error}, attribute {attribute}")
 

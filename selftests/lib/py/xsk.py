@@ -8,7 +8,6 @@ what it points at is written before it is.
 """
 
 import ctypes
-import errno
 import mmap
 import os
 import select
@@ -24,6 +23,7 @@ from net.lib.py import NetNSEnter, defer, ksft_busy_wait, ksft_eq
 from .bpf import AttachType, Hook, Map, Program, ProgType
 from .insn import XDP_RX_QUEUE, Helper, Reg, call, load32, map_fd, mov, ret
 from .netkit import Port
+from .rtnl import error_name
 
 AF_XDP = 44
 SOL_XDP = 283
@@ -208,7 +208,7 @@ class XdpSocket:
     def error(self) -> str:
         """The name of what has happened to it; "" for nothing."""
         number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        return errno.errorcode[number] if number else ""
+        return error_name(number) if number else ""
 
     @property
     def rx_needs_wakeup(self) -> bool:

@@ -4,7 +4,6 @@
 Pods that receive with zero copy, from queues of a NIC that they have leased.
 """
 
-import errno
 import math
 import socket
 import string
@@ -26,6 +25,7 @@ from net.lib.py import (
 
 from .netkit import Mode, Port, namespaces, single
 from .pods import Host, Pod
+from .rtnl import error_name
 from .simnic import lease, queue_get, simnic
 
 RECEIVE = Path(__file__).parents[2] / "zcrx_receive"
@@ -65,10 +65,7 @@ def open_ring(device: Port, queue: int) -> str:
     output, _ = ring.communicate(timeout=60)
     if ring.returncode == FAILED:
         raise RuntimeError(output)
-    if ring.returncode == errno.EOPNOTSUPP:
-        # Two names for one number, of which Python prefers the other.
-        return "EOPNOTSUPP"
-    return errno.errorcode.get(ring.returncode, "")
+    return error_name(ring.returncode) if ring.returncode else ""
 
 
 class Receiver:
