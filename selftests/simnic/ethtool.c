@@ -242,6 +242,17 @@ static int simnic_set_rxfh(struct net_device *dev,
 	return 0;
 }
 
+static int simnic_check_rxfh_context(const struct ethtool_rxfh_param *rxfh,
+				     struct netlink_ext_ack *extack)
+{
+	/* All contexts have one key. */
+	if (rxfh->key) {
+		NL_SET_ERR_MSG(extack, "contexts have no keys of their own");
+		return -EOPNOTSUPP;
+	}
+	return simnic_check_rxfh(rxfh);
+}
+
 static int simnic_create_rxfh_context(struct net_device *dev,
 				      struct ethtool_rxfh_context *ctx,
 				      const struct ethtool_rxfh_param *rxfh,
@@ -249,14 +260,9 @@ static int simnic_create_rxfh_context(struct net_device *dev,
 {
 	int err;
 
-	err = simnic_check_rxfh(rxfh);
+	err = simnic_check_rxfh_context(rxfh, extack);
 	if (err)
 		return err;
-	/* All contexts have one key. */
-	if (rxfh->key) {
-		NL_SET_ERR_MSG(extack, "contexts have no keys of their own");
-		return -EOPNOTSUPP;
-	}
 	ctx->hfunc = ETH_RSS_HASH_TOP;
 	simnic_set_indir(simnic_port(dev), rxfh->rss_context, rxfh->indir);
 	if (!rxfh->indir)
@@ -273,13 +279,9 @@ static int simnic_modify_rxfh_context(struct net_device *dev,
 {
 	int err;
 
-	err = simnic_check_rxfh(rxfh);
+	err = simnic_check_rxfh_context(rxfh, extack);
 	if (err)
 		return err;
-	if (rxfh->key) {
-		NL_SET_ERR_MSG(extack, "contexts have no keys of their own");
-		return -EOPNOTSUPP;
-	}
 	if (rxfh->indir)
 		simnic_set_indir(simnic_port(dev), rxfh->rss_context,
 				 rxfh->indir);
