@@ -12,8 +12,6 @@ from lib.py import (
     IFF_UP,
     MODES,
     Mode,
-    NetdevFamily,
-    NetNSEnter,
     Pairing,
     Policy,
     Port,
@@ -89,8 +87,7 @@ def test_rx_queues(count: int) -> None:
     (ns,) = namespaces(1)
     port = single(ns, link={"num-rx-queues": count})
     ksft_eq((port.link["num-rx-queues"], port.link["num-tx-queues"]), (count, 1))
-    with NetNSEnter(ns.name), NetdevFamily() as netdev:
-        queues = netdev.queue_get({"ifindex": port.link.index}, dump=True)
+    queues = ns.netdev.queue_get({"ifindex": port.link.index}, dump=True)
     ksft_eq(
         sorted((queue["type"], queue["id"]) for queue in queues), [("rx", 0), ("tx", 0)]
     )
@@ -99,16 +96,13 @@ def test_rx_queues(count: int) -> None:
 def test_xdp_features() -> None:
     """AF_XDP's, which a device of a pair has not."""
     (ns,) = namespaces(1)
-    with NetNSEnter(ns.name), NetdevFamily() as netdev:
-        port = single(ns)
-        ksft_eq(
-            netdev.dev_get({"ifindex": port.link.index})["xdp-features"],
-            {"basic", "redirect", "xsk-zerocopy"},
-        )
-        ns.rtnl.dellink({"ifname": "nk0"})
-        for port in pair(ns, ns):
-            info = netdev.dev_get({"ifindex": port.link.index})
-            ksft_eq(info["xdp-features"], set())
+    port = single(ns)
+    info = ns.netdev.dev_get({"ifindex": port.link.index})
+    ksft_eq(info["xdp-features"], {"basic", "redirect", "xsk-zerocopy"})
+    ns.rtnl.dellink({"ifname": "nk0"})
+    for port in pair(ns, ns):
+        info = ns.netdev.dev_get({"ifindex": port.link.index})
+        ksft_eq(info["xdp-features"], set())
 
 
 def test_delete() -> None:

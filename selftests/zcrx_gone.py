@@ -8,7 +8,6 @@ Devices that go, stop or change while a ring of io_uring is being filled.
 from lib.py import (
     Port,
     emptied,
-    ethtool,
     ksft_busy_wait,
     ksft_eq,
     ksft_exit,
@@ -107,7 +106,7 @@ def test_nic_resized() -> None:
     loaded = Loaded()
     nic = loaded.node.nic
     for args in (f"-G {nic.name} rx 32", f"-L {nic.name} combined 8"):
-        ethtool(args, ns=nic.ns.name)
+        nic.ethtool(args)
     ksft_in("lease", queue_get(nic, QUEUE))
     loaded.works()
 

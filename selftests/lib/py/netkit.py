@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 from net.lib.py import (
     KsftNamedVariant,
+    NetdevFamily,
     NetNS,
     NetNSEnter,
     defer,
@@ -63,7 +65,7 @@ class Pairing(IntEnum):
 
 
 class Namespace:
-    """A network namespace and a socket to talk about its links."""
+    """A network namespace and sockets to talk about its devices."""
 
     def __init__(self, ipv6: bool = False) -> None:
         self._ns = NetNS()
@@ -72,6 +74,7 @@ class Namespace:
         self.rtnl = Rtnl(self.name)
         # The loopback device, and what tunnel drivers put everywhere.
         self._inherent = self.rtnl.names()
+        self._nsids: dict[str, int] = {}
         if not ipv6:
             # Devices that speak unasked spoil counters.
             self.sysctl("net/ipv6/conf/default/disable_ipv6", 1)
@@ -97,12 +100,20 @@ class Namespace:
         ip(args, ns=self.name)
 
     def nsid(self, other: Self) -> int | None:
-        """What this namespace calls another one."""
-        known = {
-            entry.get("name"): entry["nsid"]
-            for entry in ip("netns list-id", json=True, ns=self.name)
-        }
-        return known.get(other.name)
+        """What this namespace calls another one, once and for all."""
+        if other.name not in self._nsids:
+            self._nsids = {
+                entry["name"]: entry["nsid"]
+                for entry in ip("netns list-id", json=True, ns=self.name)
+                if "name" in entry
+            }
+        return self._nsids.get(other.name)
+
+    @cached_property
+    def netdev(self) -> NetdevFamily:
+        """Requests about the queues of its devices."""
+        with NetNSEnter(self.name):
+            return NetdevFamily()
 
     def wait_local(self, address: str) -> None:
         """Waits until the namespace takes what is sent to one of its addresses.
@@ -134,6 +145,8 @@ class Namespace:
     def delete(self) -> None:
         self.exists = False
         self.rtnl.close()
+        if "netdev" in vars(self):
+            self.netdev.close()
         self._ns.__del__()
 
 

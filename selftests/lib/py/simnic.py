@@ -12,7 +12,6 @@ from pathlib import Path
 
 from net.lib.py import (
     KsftSkipEx,
-    NetdevFamily,
     NetNSEnter,
     NlError,
     cmd,
@@ -44,17 +43,21 @@ def _module() -> Path:
 class Nic(Port):
     """A port of simnic."""
 
+    def ethtool(self, args: str) -> str:
+        """What ethtool says, without the mounts of "ip netns exec"."""
+        with NetNSEnter(self.ns.name):
+            return ethtool(args).stdout
+
     @property
     def counters(self) -> dict[str, int]:
         """What each of its queues has counted."""
-        text = ethtool(f"-S {self.name}", ns=self.ns.name).stdout
+        text = self.ethtool(f"-S {self.name}")
         return {name: int(n) for name, n in re.findall(r"(\w+): (\d+)", text)}
 
     def steer(self, destination: bytes, queue: int) -> None:
         """Frames to this address go to this queue, others stay away from it."""
-        ethtool(
-            f"-N {self.name} flow-type ether dst {destination.hex(':')} action {queue}",
-            ns=self.ns.name,
+        self.ethtool(
+            f"-N {self.name} flow-type ether dst {destination.hex(':')} action {queue}"
         )
 
     def fail(self, what: str, times: int = 1) -> None:
@@ -136,14 +139,14 @@ def lease(device: Port, nic: Port, queue: int) -> int:
     }
     if nic.ns is not device.ns:
         request["lease"]["netns-id"] = nsid(device.ns, nic.ns)
-    with NetNSEnter(device.ns.name), NetdevFamily() as netdev:
-        try:
-            return netdev.queue_create(request)["id"]
-        except NlError as error:
-            raise OSError(-error.nl_msg.error, str(error)) from error
+    try:
+        return device.ns.netdev.queue_create(request)["id"]
+    except NlError as error:
+        raise OSError(-error.nl_msg.error, str(error)) from error
 
 
 def queue_get(port: Port, queue: int, kind: str = "rx") -> dict[str, object]:
     """What the kernel tells of a queue."""
-    with NetNSEnter(port.ns.name), NetdevFamily() as netdev:
-        return netdev.queue_get({"ifindex": port.link.index, "id": queue, "type": kind})
+    return port.ns.netdev.queue_get(
+        {"ifindex": port.link.index, "id": queue, "type": kind}
+    )

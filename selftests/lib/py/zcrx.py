@@ -16,14 +16,13 @@ from net.lib.py import (
     KsftSkipEx,
     NetNSEnter,
     defer,
-    ethtool,
     ksft_busy_wait,
     ksft_eq,
     ksft_ge,
     ksft_gt,
 )
 
-from .netkit import Mode, Port, namespaces, single
+from .netkit import Mode, Port, namespaces, operational, single
 from .pods import Host, Pod
 from .rtnl import error_name
 from .simnic import lease, queue_get, simnic
@@ -139,29 +138,26 @@ class Node:
         self.host.connect(*self.pods)
         self.host.deliver_from(self.nic)
         # What is not steered elsewhere comes by the first queue.
-        self._ethtool(f"-X {self.nic.name} equal 1")
+        self.nic.ethtool(f"-X {self.nic.name} equal 1")
         self.split_headers("on")
 
-    def _ethtool(self, args: str) -> str:
-        return ethtool(args, ns=self.nic.ns.name).stdout
-
     def nic_up(self) -> None:
-        self.nic.up()
-        for port in (self.nic, self.far):
-            port.wait_operational()
+        operational(self.nic, self.far)
 
     def split_headers(self, how: str, threshold: int = 0) -> None:
-        self._ethtool(f"-G {self.nic.name} tcp-data-split {how} hds-thresh {threshold}")
+        self.nic.ethtool(
+            f"-G {self.nic.name} tcp-data-split {how} hds-thresh {threshold}"
+        )
 
     def steer(self, pod: Pod, queue: int) -> int:
         """What is sent to a pod comes by this queue. Returns the rule's number."""
-        output = self._ethtool(
+        output = self.nic.ethtool(
             f"-N {self.nic.name} flow-type tcp4 dst-ip {pod.address} action {queue}"
         )
         return int(output.split()[-1])
 
     def unsteer(self, rule: int) -> None:
-        self._ethtool(f"-N {self.nic.name} delete {rule}")
+        self.nic.ethtool(f"-N {self.nic.name} delete {rule}")
 
     def lend(self, pod: Pod, device: Port, queue: int) -> int:
         """Leases a queue to a pod, with what is sent there."""
