@@ -39,6 +39,7 @@ KUNIT = Path("/sys/kernel/debug/kunit")
 KUNIT_OURS = re.compile(r"^(netkit|rust_)")
 KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 HUNG_TASK = Path("/proc/sys/kernel/hung_task_timeout_secs")
+SECOND_CPU = Path("/sys/devices/system/cpu/cpu1/online")
 HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
 
 
@@ -283,6 +284,12 @@ def adapt() -> None:
         HUNG_TASK.write_text("900")
 
 
+def second_processor(online: bool) -> None:
+    """Takes the second processor away or gives it back, where there is one."""
+    if SECOND_CPU.exists() and SECOND_CPU.read_text() != f"{online:d}\n":
+        SECOND_CPU.write_text(f"{online:d}")
+
+
 def claim(shared: Path, number: int) -> bool:
     """Takes a test, unless another guest has."""
     try:
@@ -321,6 +328,11 @@ def main() -> int:
     parser.add_argument(
         "--net", type=Path, help="upstream's selftests, with the programs for NICs"
     )
+    parser.add_argument(
+        "--parallel",
+        type=lambda names: names.split(","),
+        help="the only tests that need a second processor; all by default",
+    )
     parser.add_argument("tests", nargs="+")
     args = parser.parse_args()
 
@@ -336,6 +348,7 @@ def main() -> int:
         bpf = BPF_TEST.match(name)
         counts = BpfCounts() if bpf else Counts()
         print(f"# {name}", flush=True)
+        second_processor(args.parallel is None or name in args.parallel)
         if name == "kunit":
             problem = run_kunit(counts)
         elif bpf:
