@@ -14,7 +14,6 @@ from lib.py import (
     Namespace,
     Pairing,
     Port,
-    ethtool,
     frame,
     ksft_eq,
     ksft_exit,
@@ -157,12 +156,11 @@ def test_arp(kind: str, mode: Mode) -> None:
 def test_offload_switches(kind: str) -> None:
     port = made(kind, Mode.L3)
     for value in ("off", "on"):
-        ethtool(
+        port.ns.ethtool(
             f"-K {port.name} tx {value} sg {value} tso {value} "
-            f"rxvlan {value} txvlan {value}",
-            ns=port.ns.name,
+            f"rxvlan {value} txvlan {value}"
         )
-        shown = ethtool(f"-k {port.name}", ns=port.ns.name).stdout
+        shown = port.ns.ethtool(f"-k {port.name}")
         for feature in (
             "tx-checksum-ip-generic",
             "tx-scatter-gather",

@@ -22,7 +22,6 @@ from lib.py import (
     Port,
     RtnlFamily,
     Scrub,
-    ethtool,
     ip,
     ksft_busy_wait,
     ksft_eq,
@@ -282,7 +281,7 @@ def test_features(kind: str) -> None:
 def test_driver() -> None:
     (ns,) = namespaces(1)
     for port in pair(ns, ns, up=False):
-        text = ethtool(f"-i {port.name}", ns=ns.name).stdout
+        text = ns.ethtool(f"-i {port.name}")
         info = dict(line.split(":", 1) for line in text.splitlines())
         info = {key: value.strip() for key, value in info.items()}
         ksft_eq(

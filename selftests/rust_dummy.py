@@ -17,7 +17,6 @@ from lib.py import (
     PacketSocket,
     cmd,
     defer,
-    ethtool,
     frame,
     ksft_eq,
     ksft_exit,
@@ -74,7 +73,7 @@ def test_report() -> None:
     link = ns.rtnl.getlink("rd0")
     ksft_eq(link.kind, "rust_dummy")
     ksft_eq(link["qdisc"], "noop")
-    info = ethtool("-i rd0", ns=ns.name).stdout.splitlines()
+    info = ns.ethtool("-i rd0").splitlines()
     ksft_eq(info[0], f"driver: {MODULE}")
 
 

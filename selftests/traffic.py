@@ -21,7 +21,6 @@ from lib.py import (
     Mode,
     Port,
     cmd,
-    ethtool,
     ksft_eq,
     ksft_exit,
     ksft_ge,
@@ -164,7 +163,7 @@ def test_tcp(mode: Mode, family: int) -> None:
 def test_tcp_without_offloads(mode: Mode, family: int) -> None:
     """Nothing longer than the MTU then, and every checksum done."""
     primary, peer = connected(mode)
-    ethtool("-K nk0 tx off sg off tso off gso off", ns=primary.ns.name)
+    primary.ns.ethtool("-K nk0 tx off sg off tso off gso off")
     with Capture(peer.ns.name, peer.name, ETH_P[family]) as capture:
         stream(primary, peer, family, 1 << 19)
         frames = capture.frames()
@@ -210,7 +209,7 @@ def test_udp_segmentation(mode: Mode, family: int) -> None:
         ("on", [(GSO_UDP_L4, SEGMENT, header + SEGMENT * SEGMENTS)]),
         ("off", [(0, 0, header + SEGMENT)] * SEGMENTS),
     ):
-        ethtool(f"-K nk0 tx-udp-segmentation {offload}", ns=primary.ns.name)
+        primary.ns.ethtool(f"-K nk0 tx-udp-segmentation {offload}")
         with Capture(peer.ns.name, peer.name, ETH_P[family]) as capture:
             send_segments(primary, family)
             ksft_eq(

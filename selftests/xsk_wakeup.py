@@ -60,7 +60,7 @@ def test_receive(wake: Wake) -> None:
     """The NIC asks for it while it lacks buffers, and takes none before."""
     at = leased()
     # To have enough of what a socket can give.
-    at.nic.ethtool(f"-G {at.nic.name} rx 16")
+    at.nic.ns.ethtool(f"-G {at.nic.name} rx 16")
     sock = at.socket(FLAGS, buffers=0)
     ksft_busy_wait(lambda: sock.rx_needs_wakeup, deadline=30, comment="needs none")
     sock.fill(32)

@@ -106,7 +106,7 @@ def test_nic_resized() -> None:
     loaded = Loaded()
     nic = loaded.node.nic
     for args in (f"-G {nic.name} rx 32", f"-L {nic.name} combined 8"):
-        nic.ethtool(args)
+        nic.ns.ethtool(args)
     ksft_in("lease", queue_get(nic, QUEUE))
     loaded.works()
 

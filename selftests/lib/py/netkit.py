@@ -24,6 +24,7 @@ from net.lib.py import (
     NetNS,
     NetNSEnter,
     defer,
+    ethtool,
     ip,
     ksft_busy_wait,
     tc,
@@ -98,6 +99,11 @@ class Namespace:
 
     def ip(self, args: str) -> None:
         ip(args, ns=self.name)
+
+    def ethtool(self, args: str) -> str:
+        """What ethtool says, without the mounts of "ip netns exec"."""
+        with NetNSEnter(self.name):
+            return ethtool(args).stdout
 
     def nsid(self, other: Self) -> int | None:
         """What this namespace calls another one, once and for all."""

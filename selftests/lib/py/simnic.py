@@ -12,11 +12,9 @@ from pathlib import Path
 
 from net.lib.py import (
     KsftSkipEx,
-    NetNSEnter,
     NlError,
     cmd,
     defer,
-    ethtool,
     ip,
     ksft_busy_wait,
     ksft_eq,
@@ -43,20 +41,15 @@ def _module() -> Path:
 class Nic(Port):
     """A port of simnic."""
 
-    def ethtool(self, args: str) -> str:
-        """What ethtool says, without the mounts of "ip netns exec"."""
-        with NetNSEnter(self.ns.name):
-            return ethtool(args).stdout
-
     @property
     def counters(self) -> dict[str, int]:
         """What each of its queues has counted."""
-        text = self.ethtool(f"-S {self.name}")
+        text = self.ns.ethtool(f"-S {self.name}")
         return {name: int(n) for name, n in re.findall(r"(\w+): (\d+)", text)}
 
     def steer(self, destination: bytes, queue: int) -> None:
         """Frames to this address go to this queue, others stay away from it."""
-        self.ethtool(
+        self.ns.ethtool(
             f"-N {self.name} flow-type ether dst {destination.hex(':')} action {queue}"
         )
 

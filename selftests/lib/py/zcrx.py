@@ -138,26 +138,26 @@ class Node:
         self.host.connect(*self.pods)
         self.host.deliver_from(self.nic)
         # What is not steered elsewhere comes by the first queue.
-        self.nic.ethtool(f"-X {self.nic.name} equal 1")
+        self.nic.ns.ethtool(f"-X {self.nic.name} equal 1")
         self.split_headers("on")
 
     def nic_up(self) -> None:
         operational(self.nic, self.far)
 
     def split_headers(self, how: str, threshold: int = 0) -> None:
-        self.nic.ethtool(
+        self.nic.ns.ethtool(
             f"-G {self.nic.name} tcp-data-split {how} hds-thresh {threshold}"
         )
 
     def steer(self, pod: Pod, queue: int) -> int:
         """What is sent to a pod comes by this queue. Returns the rule's number."""
-        output = self.nic.ethtool(
+        output = self.nic.ns.ethtool(
             f"-N {self.nic.name} flow-type tcp4 dst-ip {pod.address} action {queue}"
         )
         return int(output.split()[-1])
 
     def unsteer(self, rule: int) -> None:
-        self.nic.ethtool(f"-N {self.nic.name} delete {rule}")
+        self.nic.ns.ethtool(f"-N {self.nic.name} delete {rule}")
 
     def lend(self, pod: Pod, device: Port, queue: int) -> int:
         """Leases a queue to a pod, with what is sent there."""
