@@ -46,6 +46,7 @@ use core::{
     ptr, //
 };
 
+mod driver;
 mod flags;
 mod forward;
 mod ops;
@@ -53,6 +54,11 @@ mod peer;
 mod programs;
 mod setup;
 
+pub use driver::{
+    Driver,
+    LinkStats,
+    MacChange, //
+};
 pub use flags::{
     Feature,
     Features,
@@ -66,9 +72,6 @@ pub use flags::{
 pub use forward::Forward;
 pub use ops::{
     peer_entry,
-    Driver,
-    LinkStats,
-    MacChange,
     Ops,
     PeerEntry, //
 };
