@@ -14,10 +14,7 @@
 //!
 //! C version of this driver: [`drivers/net/netkit.c`](srctree/drivers/net/netkit.c)
 
-use core::{
-    cmp::max,
-    convert::Infallible, //
-};
+use core::cmp::max;
 use kernel::{
     bpf::{
         mprog::{
@@ -324,7 +321,7 @@ impl Driver for Netkit {
         &DEVICE_OPS
     }
 
-    fn data() -> impl PinInit<NetkitData, Infallible> {
+    fn data() -> impl PinInit<NetkitData> {
         pin_init!(NetkitData {
             policy: Policy::new(Action::PASS),
             scrub: Scrub::Default,

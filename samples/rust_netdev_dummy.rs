@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rust network device sample: devices that drop and count what they are given.
-//!
-//! They are created by `ip link add type rust_dummy`.
+//! Rust network device sample: `ip link add type rust_dummy` makes devices that drop and count.
 
-use core::convert::Infallible;
 use kernel::{
     net::{
         device::{
@@ -98,7 +95,7 @@ impl Driver for Dummy {
         &DEVICE_OPS
     }
 
-    fn data() -> impl PinInit<(), Infallible> {
+    fn data() -> impl PinInit<()> {
         pin_init::init_zeroed()
     }
 

@@ -50,7 +50,6 @@ use crate::{
     types::Opaque, //
 };
 use core::{
-    convert::Infallible,
     marker::PhantomData,
     ptr::{
         self,
@@ -147,7 +146,7 @@ unsafe impl<T: Target> Sync for Hook<T> {}
 
 impl<T: Target> Hook<T> {
     /// Makes a hook to which nothing is attached.
-    pub fn new() -> impl PinInit<Self, Infallible> {
+    pub fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             active: RcuPtr::null(),
             // SAFETY: The memory is valid for writes, and will not move.

@@ -422,7 +422,6 @@ impl<T: LinkOps> LinkTable<T> {
 /// # Examples
 ///
 /// ```
-/// # use core::convert::Infallible;
 /// # use kernel::net::{
 /// #     device::{Device, Driver, NewDevice, NewLink, Ops, Setup},
 /// #     link_ops::{LinkOps, LinkTable, NewLinkParams, Registration},
@@ -468,7 +467,7 @@ impl<T: LinkOps> LinkTable<T> {
 /// #     fn ops() -> &'static Ops<Self> {
 /// #         &OPS
 /// #     }
-/// #     fn data() -> impl PinInit<(), Infallible> {
+/// #     fn data() -> impl PinInit<()> {
 /// #         pin_init::init_zeroed()
 /// #     }
 /// #     fn setup(_dev: &Setup<Self>) {}

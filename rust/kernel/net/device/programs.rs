@@ -29,7 +29,6 @@ use crate::{
     net::rtnl::Rtnl,
     prelude::*, //
 };
-use core::convert::Infallible;
 
 mod sealed {
     pub trait Sealed {}
@@ -40,7 +39,7 @@ mod sealed {
 pub trait Slot: Sync + Sized + sealed::Sealed {
     /// Makes an empty one.
     #[doc(hidden)]
-    fn init() -> impl PinInit<Self, Infallible>;
+    fn init() -> impl PinInit<Self>;
 
     /// Takes everything out, before the device goes.
     #[doc(hidden)]
@@ -50,7 +49,7 @@ pub trait Slot: Sync + Sized + sealed::Sealed {
 impl sealed::Sealed for () {}
 
 impl Slot for () {
-    fn init() -> impl PinInit<Self, Infallible> {
+    fn init() -> impl PinInit<Self> {
         pin_init::init_zeroed()
     }
 
@@ -62,7 +61,7 @@ impl<T: Target> sealed::Sealed for Hook<T> {}
 
 #[cfg(CONFIG_BPF_SYSCALL)]
 impl<T: Target> Slot for Hook<T> {
-    fn init() -> impl PinInit<Self, Infallible> {
+    fn init() -> impl PinInit<Self> {
         Hook::new()
     }
 
@@ -79,7 +78,6 @@ impl<T: Target> Slot for Hook<T> {
 /// # Examples
 ///
 /// ```
-/// use core::convert::Infallible;
 /// use kernel::{
 ///     bindings,
 ///     bpf::{mprog::{Hook, NEXT}, Attach, NetCtx, Place},
@@ -107,7 +105,7 @@ impl<T: Target> Slot for Hook<T> {
 ///         &MIRROR_OPS
 ///     }
 ///
-///     fn data() -> impl PinInit<(), Infallible> {
+///     fn data() -> impl PinInit<()> {
 ///         pin_init::init_zeroed()
 ///     }
 ///
