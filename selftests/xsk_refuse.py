@@ -24,6 +24,7 @@ from lib.py import (
     ksft_variants,
     lease,
     leased,
+    lessee,
     namespaces,
     netkit,
     operational,
@@ -31,6 +32,7 @@ from lib.py import (
     simnic,
     single,
 )
+from lib.py.zcrx import Node, Receiver
 
 # What fails of the restart of a queue, and with what.
 RESTARTS = [
@@ -113,6 +115,20 @@ def test_program() -> None:
     at.works(at.socket())
 
 
+def test_ring_beside() -> None:
+    """A NIC serves no socket while a ring receives from another of its queues."""
+    node = Node()
+    (pod,) = node.pods
+    receiver = Receiver(node.nic, QUEUE + 1)
+    device = lessee(pod.ns, node.nic, QUEUE)
+    ksft_eq(answer(XdpSocket, device, LEASED), "EBUSY")
+    receiver.kill()
+    node.released(QUEUE + 1)
+    node.split_headers("off")
+    at = Leased(node.nic, node.far, device, Redirection(node.nic))
+    at.works(at.socket())
+
+
 def test_pool_fails() -> None:
     """The error is the NIC's; nothing is left of the attempt."""
     at = leased()
@@ -171,6 +187,7 @@ def main() -> None:
             test_lease_busy,
             test_pair,
             test_program,
+            test_ring_beside,
             test_pool_fails,
             test_pool_fails_any,
             test_restart_fails,
