@@ -2,6 +2,8 @@
 
 #include <net/net_namespace.h>
 
+#ifdef CONFIG_NET
+
 __rust_helper struct net *rust_helper_get_net(struct net *net)
 {
 	return get_net(net);
@@ -11,3 +13,5 @@ __rust_helper void rust_helper_put_net(struct net *net)
 {
 	put_net(net);
 }
+
+#endif

@@ -4,6 +4,8 @@
 #include <linux/netdevice.h>
 #include <net/netdev_lock.h>
 
+#ifdef CONFIG_NET
+
 __rust_helper struct net *rust_helper_dev_net(const struct net_device *dev)
 {
 	return dev_net(dev);
@@ -63,3 +65,5 @@ void rust_helper_netdev_lockdep_set_keys(struct net_device *dev,
 	for (i = 0; i < dev->num_tx_queues; i++)
 		lockdep_set_class(&dev->_tx[i]._xmit_lock, xmit_lock);
 }
+
+#endif

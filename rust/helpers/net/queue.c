@@ -3,6 +3,8 @@
 #include <linux/netdevice.h>
 #include <net/netdev_lock.h>
 
+#ifdef CONFIG_NET
+
 __rust_helper void rust_helper_netdev_lock(struct net_device *dev)
 {
 	netdev_lock(dev);
@@ -22,3 +24,5 @@ __rust_helper void rust_helper_netdev_unlock_ops(struct net_device *dev)
 {
 	netdev_unlock_ops(dev);
 }
+
+#endif

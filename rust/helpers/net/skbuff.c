@@ -4,6 +4,8 @@
 #include <linux/netfilter_netdev.h>
 #include <linux/skbuff.h>
 
+#ifdef CONFIG_NET
+
 /* Not a constant expression. */
 __rust_helper u16 rust_helper_net_skb_pad(void)
 {
@@ -76,3 +78,5 @@ __rust_helper void rust_helper_skb_set_priority(struct sk_buff *skb, u32 priorit
 {
 	skb->priority = priority;
 }
+
+#endif
