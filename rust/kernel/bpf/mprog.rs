@@ -280,7 +280,8 @@ impl<T: Target> Hook<T> {
         to_result(unsafe { bindings::bpf_mprog_query(request, answer, entry) })
     }
 
-    /// Takes everything out: what was attached by itself is let go of, links refer to nothing.
+    /// Takes everything out: what was attached by itself is let go of, links refer to nothing, and
+    /// the hook is as it was made.
     ///
     /// For what a [`Target`] is part of, before it frees it. May sleep.
     pub fn close(&self, rtnl: &Rtnl) {
@@ -311,6 +312,10 @@ impl<T: Target> Hook<T> {
                 link.data().0.clear();
             }
         }
+
+        // INVARIANT: The links and programs that are forgotten here have been let go of.
+        // SAFETY: The bundle is valid, and no reader uses it any more.
+        unsafe { bindings::bpf_mprog_bundle_init(self.bundle.get()) };
     }
 
     /// Returns the entry that programs are run from.
