@@ -26,13 +26,7 @@ use kernel::{
 const PRIMARY: u32 = uapi::bpf_attach_type_BPF_NETKIT_PRIMARY;
 const PEER: u32 = uapi::bpf_attach_type_BPF_NETKIT_PEER;
 
-kernel::bpf_attach_entries! {
-    Netkit,
-    attach: netkit_prog_attach,
-    link_attach: netkit_link_attach,
-    detach: netkit_prog_detach,
-    query: netkit_prog_query,
-}
+kernel::bpf_attach_entries!(Netkit, netkit);
 
 impl Attach for Netkit {
     type Target = Device<Netkit>;

@@ -198,63 +198,59 @@ fn position_of(request: &AttachRequest) -> Position {
 
 /// Makes the functions by which the `bpf(2)` system call reaches a driver.
 ///
-/// Their names and types must be those that C declares for this driver, which implements
-/// [`Attach`](crate::bpf::Attach).
+/// C declares them for this driver, which implements [`Attach`](crate::bpf::Attach), under names
+/// that begin with the given word: `netkit_prog_attach()` for instance.
 #[macro_export]
 macro_rules! bpf_attach_entries {
-    (
-        $driver:ty,
-        attach: $attach:ident,
-        link_attach: $link_attach:ident,
-        detach: $detach:ident,
-        query: $query:ident $(,)?
-    ) => {
-        /// # Safety
-        ///
-        /// As for `kernel::bpf::attach`.
-        #[$crate::prelude::export]
-        unsafe extern "C" fn $attach(
-            request: *const $crate::bindings::bpf_attr,
-            prog: *mut $crate::bindings::bpf_prog,
-        ) -> $crate::ffi::c_int {
-            // SAFETY: The caller, the system call, guarantees what `attach()` asks for.
-            unsafe { $crate::bpf::attach::<$driver>(request, prog) }
-        }
+    ($driver:ty, $prefix:ident) => {
+        $crate::macros::paste! {
+            /// # Safety
+            ///
+            /// As for `kernel::bpf::attach`.
+            #[$crate::prelude::export]
+            unsafe extern "C" fn [<$prefix _prog_attach>](
+                request: *const $crate::bindings::bpf_attr,
+                prog: *mut $crate::bindings::bpf_prog,
+            ) -> $crate::ffi::c_int {
+                // SAFETY: The caller, the system call, guarantees what `attach()` asks for.
+                unsafe { $crate::bpf::attach::<$driver>(request, prog) }
+            }
 
-        /// # Safety
-        ///
-        /// As for `kernel::bpf::link_attach`.
-        #[$crate::prelude::export]
-        unsafe extern "C" fn $link_attach(
-            request: *const $crate::bindings::bpf_attr,
-            prog: *mut $crate::bindings::bpf_prog,
-        ) -> $crate::ffi::c_int {
-            // SAFETY: The caller, the system call, guarantees what `link_attach()` asks for.
-            unsafe { $crate::bpf::link_attach::<$driver>(request, prog) }
-        }
+            /// # Safety
+            ///
+            /// As for `kernel::bpf::link_attach`.
+            #[$crate::prelude::export]
+            unsafe extern "C" fn [<$prefix _link_attach>](
+                request: *const $crate::bindings::bpf_attr,
+                prog: *mut $crate::bindings::bpf_prog,
+            ) -> $crate::ffi::c_int {
+                // SAFETY: The caller, the system call, guarantees what `link_attach()` asks for.
+                unsafe { $crate::bpf::link_attach::<$driver>(request, prog) }
+            }
 
-        /// # Safety
-        ///
-        /// As for `kernel::bpf::detach`.
-        #[$crate::prelude::export]
-        unsafe extern "C" fn $detach(
-            request: *const $crate::bindings::bpf_attr,
-            prog: *mut $crate::bindings::bpf_prog,
-        ) -> $crate::ffi::c_int {
-            // SAFETY: The caller, the system call, guarantees what `detach()` asks for.
-            unsafe { $crate::bpf::detach::<$driver>(request, prog) }
-        }
+            /// # Safety
+            ///
+            /// As for `kernel::bpf::detach`.
+            #[$crate::prelude::export]
+            unsafe extern "C" fn [<$prefix _prog_detach>](
+                request: *const $crate::bindings::bpf_attr,
+                prog: *mut $crate::bindings::bpf_prog,
+            ) -> $crate::ffi::c_int {
+                // SAFETY: The caller, the system call, guarantees what `detach()` asks for.
+                unsafe { $crate::bpf::detach::<$driver>(request, prog) }
+            }
 
-        /// # Safety
-        ///
-        /// As for `kernel::bpf::query`.
-        #[$crate::prelude::export]
-        unsafe extern "C" fn $query(
-            request: *const $crate::bindings::bpf_attr,
-            answer: *mut $crate::bindings::bpf_attr,
-        ) -> $crate::ffi::c_int {
-            // SAFETY: The caller, the system call, guarantees what `query()` asks for.
-            unsafe { $crate::bpf::query::<$driver>(request, answer) }
+            /// # Safety
+            ///
+            /// As for `kernel::bpf::query`.
+            #[$crate::prelude::export]
+            unsafe extern "C" fn [<$prefix _prog_query>](
+                request: *const $crate::bindings::bpf_attr,
+                answer: *mut $crate::bindings::bpf_attr,
+            ) -> $crate::ffi::c_int {
+                // SAFETY: The caller, the system call, guarantees what `query()` asks for.
+                unsafe { $crate::bpf::query::<$driver>(request, answer) }
+            }
         }
     };
 }
