@@ -63,10 +63,7 @@ use kernel::{
             MsgWriter, //
         },
         notifier,
-        queue::{
-            Leased,
-            Locked, //
-        },
+        queue::Locked,
         rtnl::Rtnl,
         skbuff::{
             SkBuff,
@@ -447,8 +444,8 @@ impl Driver for Netkit {
         netkit_rxq::setup_xdp(dev, command)
     }
 
-    fn wake_xsk(_dev: &Device<Self>, leased: Leased<'_>, wakeup: Wakeup) -> Result {
-        wakeup.forward(&leased)
+    fn wake_xsk(_dev: &Device<Self>, wakeup: Wakeup<'_>) -> Result {
+        wakeup.forward()
     }
 }
 

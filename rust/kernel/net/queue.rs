@@ -229,7 +229,13 @@ impl<T: Driver> Device<T> {
     /// section: leases end a grace period before either device is freed.
     ///
     /// [`None`] if there is no such queue, or if the device is not a virtual one.
-    pub fn rx_queue<'g>(&'g self, index: u32, _guard: &'g rcu::Guard) -> Option<RxQueue<'g>> {
+    ///
+    /// Not for drivers, who could lock the physical device where they must not sleep.
+    pub(super) fn rx_queue<'g>(
+        &'g self,
+        index: u32,
+        _guard: &'g rcu::Guard,
+    ) -> Option<RxQueue<'g>> {
         if self.is_physical() {
             return None;
         }

@@ -128,25 +128,27 @@ impl PoolSetup<'_> {
     }
 }
 
-/// What a device is woken up for: `XDP_WAKEUP_*`.
-#[derive(Clone, Copy)]
-pub struct Wakeup(u32);
+/// The queue that was leased for which a device is woken up, and what for: `XDP_WAKEUP_*`.
+pub struct Wakeup<'a> {
+    leased: Leased<'a>,
+    flags: u32,
+}
 
-impl Wakeup {
-    pub(crate) fn new(flags: u32) -> Self {
-        Self(flags)
+impl<'a> Wakeup<'a> {
+    pub(crate) fn new(leased: Leased<'a>, flags: u32) -> Self {
+        Self { leased, flags }
     }
 
-    /// Wakes up the physical device, for the queue that was leased.
+    /// Wakes up the physical device.
     ///
     /// Fails with [`EOPNOTSUPP`] if that device does not serve XDP sockets, or with what the device
     /// returns. Must not sleep.
-    pub fn forward(self, to: &Leased<'_>) -> Result {
-        let dev = to.device().as_raw();
+    pub fn forward(self) -> Result {
+        let dev = self.leased.device().as_raw();
         // SAFETY: The device is valid; its operations are set once.
         let wakeup = unsafe { (*(*dev).netdev_ops).ndo_xsk_wakeup }.ok_or(EOPNOTSUPP)?;
 
         // SAFETY: The device is valid, and the operation its own.
-        to_result(unsafe { wakeup(dev, to.index(), self.0) })
+        to_result(unsafe { wakeup(dev, self.leased.index(), self.flags) })
     }
 }

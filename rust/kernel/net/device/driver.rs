@@ -18,10 +18,7 @@ use crate::{
     },
     net::{
         ext_ack::ExtAck,
-        queue::{
-            Leased,
-            Locked, //
-        },
+        queue::Locked,
         rtnl::Rtnl,
         skbuff::{
             SkBuff,
@@ -125,14 +122,14 @@ pub trait Driver: Sized + 'static {
     }
 
     /// Called to change what XDP does on the device. The devices of a driver that has this are
-    /// virtual.
+    /// virtual, and it has [`Driver::create_queue`] too: without that, they would not be locked.
     fn setup_xdp(_dev: &Locked<'_, Self>, _command: Command<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Called when user space has work for an XDP socket on a queue that was leased, as `leased`
-    /// tells. Called under RCU; must not sleep.
-    fn wake_xsk(_dev: &Device<Self>, _leased: Leased<'_>, _wakeup: Wakeup) -> Result {
+    /// Called when user space has work for an XDP socket on a queue that was leased. Called under
+    /// RCU; must not sleep.
+    fn wake_xsk(_dev: &Device<Self>, _wakeup: Wakeup<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }

@@ -366,6 +366,9 @@ impl<T: Driver> Ops<T> {
         dev: *mut bindings::net_device,
         command: *mut bindings::netdev_bpf,
     ) -> c_int {
+        // C takes the instance locks of devices with operations on queues only.
+        const_assert!(T::HAS_CREATE_QUEUE);
+
         // SAFETY: The caller guarantees that the device is valid, of this driver, and locked; the
         // drivers of virtual devices alone have this operation.
         let dev = unsafe { Locked::assume(Device::<T>::from_raw(dev)) };
@@ -391,7 +394,7 @@ impl<T: Driver> Ops<T> {
             let queue = dev.rx_queue(queue, &guard).ok_or(EINVAL)?;
             let leased = queue.leased().ok_or(EOPNOTSUPP)?;
 
-            T::wake_xsk(dev, leased, Wakeup::new(flags)).map(|()| 0)
+            T::wake_xsk(dev, Wakeup::new(leased, flags)).map(|()| 0)
         })
     }
 
