@@ -297,7 +297,8 @@ impl<F: Family, P: Scalar> Key<F, P> {
 /// # Invariants
 ///
 /// The pointer, if any, refers to `F::MAX + 1` pointers that are valid for reads during `'a`. Each
-/// is null or points to an attribute, valid during `'a`, which passed the family's policy.
+/// is null or points to an attribute, valid during `'a`, that [`Payload::read`] of its [`Key`] can
+/// read. Those that passed the family's policy are such.
 pub struct AttrSet<'a, F> {
     table: Option<NonNull<*mut bindings::nlattr>>,
     _p: PhantomData<&'a F>,
@@ -317,8 +318,9 @@ impl<'a, F: Family> AttrSet<'a, F> {
     ///
     /// # Safety
     ///
-    /// If not null, `table` must point to `F::MAX + 1` pointers, each null or to an attribute that
-    /// was validated against the family's policy, all valid for the whole of `'a`.
+    /// If not null, `table` must point to `F::MAX + 1` pointers, all valid for the whole of `'a`,
+    /// each null or to an attribute that was validated against the family's policy, or that is as
+    /// long as if it had been.
     #[inline]
     pub unsafe fn from_raw(table: *mut *mut bindings::nlattr) -> Self {
         // INVARIANT: The caller guarantees it.
@@ -349,8 +351,7 @@ impl<'a, F: Family> AttrSet<'a, F> {
     /// Returns the value of the attribute, if the request carries it.
     #[inline]
     pub fn get<P: Payload>(self, key: Key<F, P>) -> Option<P::Value<'a>> {
-        // SAFETY: By the invariants of `Key` and of this type, the attribute was validated against
-        // a policy that admits only what `P` can read.
+        // SAFETY: By the invariants of this type, the attribute is one that `P` can read.
         self.attr(key).map(|attr| unsafe { P::read(attr) })
     }
 

@@ -39,8 +39,8 @@ use core::{
 ///
 /// # Invariants
 ///
-/// Each entry of `table` is null or points to one of `attrs`, which is an attribute as the policy
-/// of `F` asks for.
+/// Each entry of `table` is null or points to one of `attrs`, which is an attribute that the
+/// payload of its [`Key`] can be read from.
 pub struct Request<F> {
     attrs: KVec<KVec<u32>>,
     table: KVec<*mut bindings::nlattr>,
