@@ -38,6 +38,7 @@ BPF_SUMMARY = re.compile(
 KUNIT = Path("/sys/kernel/debug/kunit")
 KUNIT_OURS = re.compile(r"^(netkit|rust_)")
 KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
+LOCKDEP = Path("/proc/lockdep_stats")
 HUNG_TASK = Path("/proc/sys/kernel/hung_task_timeout_secs")
 SECOND_CPU = Path("/sys/devices/system/cpu/cpu1/online")
 HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
@@ -269,6 +270,14 @@ def leaks() -> Iterator[str]:
             yield "memory leaks, shown above"
 
 
+def blind() -> Iterator[str]:
+    """Yields a complaint if lockdep has switched itself off, as it does after the first thing that it finds."""
+    if LOCKDEP.exists() and not re.search(
+        r"^ *debug_locks: +1$", LOCKDEP.read_text(), re.MULTILINE
+    ):
+        yield "lockdep has switched itself off"
+
+
 def adapt() -> None:
     """Makes the guest fit for emulation.
 
@@ -375,7 +384,7 @@ def main() -> int:
         print(
             f"{verdict} {number} {name}{skip} # {monotonic() - begin:.0f} s", flush=True
         )
-    total_failed += report(args.shared, "guest", chain(leaks(), log.splats()))
+    total_failed += report(args.shared, "guest", chain(leaks(), blind(), log.splats()))
     return 1 if total_failed else 0
 
 
