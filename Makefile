@@ -48,7 +48,8 @@ distclean:
 	@tools/clean --all
 
 ##
-## Variables: PROFILE=release|debug  IMPL=rust|c  TESTS="NAME..."  ROWS="NAME..."  NETKIT_CACHE=DIR  KDIR=/path/to/linux  LLVM=-22
+## Variables: PROFILE=release|debug  IMPL=rust|c  TESTS="NAME..."  ROWS="NAME..."  NETKIT_CACHE=DIR  NETKIT_MIRROR=URL
+##            KDIR=/path/to/linux  LLVM=-22  INLINE_HELPERS=y|n
 ## A command of your own in the guest: tools/vm --help
 
 .PHONY: help demo check bench lint shell series series-check rustavailable clean distclean
