@@ -125,22 +125,21 @@ def _() -> Way:
     return Way(near, "v0", (far, "v1", "rx_packets"))
 
 
-def netkit(programs: int = 0) -> Way:
-    """A pair across namespaces with so many programs, the last of which decides."""
-    near, far = namespaces(2)
+def netkit(programs: int = 0, apart: bool = True) -> Way:
+    """A pair, across namespaces or not, with so many programs, the last of which decides."""
+    spaces = namespaces(2 if apart else 1)
+    near, far = spaces[0], spaces[-1]
     nk0, nk1 = pair(near, far, mode=Mode.L2)
     for number in range(programs, 0, -1):
         Hook.of(nk0).attach(verdict(Policy.NEXT if number > 1 else Policy.PASS))
     return Way(near, nk0.name, (far, nk1.name, "rx_packets"))
 
 
-@row("same-ns", "netkit within one namespace")
-def _() -> Way:
-    (ns,) = namespaces(1)
-    nk0, nk1 = pair(ns, ns, mode=Mode.L2)
-    return Way(ns, nk0.name, (ns, nk1.name, "rx_packets"))
-
-
+inside = partial(netkit, apart=False)
+row("same-ns", "netkit within one namespace")(inside)
+row("same-1", "the same through 1 program")(partial(inside, 1))
+row("same-4", "the same through 4 programs")(partial(inside, 4))
+row("same-63", "the same through 63 programs")(partial(inside, BPF_MPROG_MAX - 1))
 row("pass", "netkit into another namespace")(netkit)
 row("bpf-1", "the same through 1 program")(partial(netkit, 1))
 row("bpf-4", "the same through 4 programs")(partial(netkit, 4))
