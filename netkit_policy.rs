@@ -474,4 +474,37 @@ mod tests {
         assert!(parse(&Request::new()?, &single()?.with(NetkitAttrs::POLICY, 0)?).is_ok());
         Ok(())
     }
+
+    #[test]
+    fn room_is_read() -> Result {
+        let data = Request::new()?
+            .with(NetkitAttrs::HEADROOM, 100)?
+            .with(NetkitAttrs::TAILROOM, u16::MAX)?;
+        let link = Request::new()?;
+        let config = Config::parse(link.attrs(), data.attrs(), ExtAck::none())?;
+
+        assert_eq!((config.headroom, config.tailroom), (100, u16::MAX));
+        Ok(())
+    }
+
+    #[test]
+    fn policies_alone_can_change() -> Result {
+        let refused = [
+            Request::new()?.with(NetkitAttrs::MODE, L2)?,
+            Request::new()?.with(NetkitAttrs::SCRUB, 0)?,
+            Request::new()?.with(NetkitAttrs::PEER_SCRUB, 0)?,
+            Request::new()?.with(NetkitAttrs::HEADROOM, 0)?,
+            Request::new()?.with(NetkitAttrs::TAILROOM, 0)?,
+            Request::new()?.with(NetkitAttrs::PAIRING, SINGLE)?,
+        ];
+        let policies = Request::new()?
+            .with(NetkitAttrs::POLICY, DROP)?
+            .with(NetkitAttrs::PEER_POLICY, DROP)?;
+
+        for data in &refused {
+            assert_eq!(refuse_fixed(data.attrs(), ExtAck::none()), Err(EACCES));
+        }
+        assert!(refuse_fixed(policies.attrs(), ExtAck::none()).is_ok());
+        Ok(())
+    }
 }
