@@ -278,6 +278,17 @@ def test_features(kind: str) -> None:
         ksft_eq(found["wanted"] - found["active"], set())
 
 
+def test_features_of_vlan() -> None:
+    """A VLAN on top has those that are about sending, tags aside."""
+    (ns,) = namespaces(1)
+    port, _ = pair(ns, ns, mode=Mode.L2)
+    ns.ip(f"link add link {port.name} name vlan0 up type vlan id 1")
+    found = features(Port(ns, "vlan0"))
+    below = {name for name in FEATURES if "vlan" in name or name.startswith("rx-")}
+    ksft_eq(len(below), 5)
+    ksft_eq(found["active"] & FEATURES, FEATURES - below)
+
+
 def test_driver() -> None:
     (ns,) = namespaces(1)
     for port in pair(ns, ns, up=False):
@@ -373,6 +384,7 @@ def main() -> None:
             test_no_queue,
             test_room_of_device,
             test_features,
+            test_features_of_vlan,
             test_driver,
             test_link_same_namespace,
             test_link_other_namespace,
