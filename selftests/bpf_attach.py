@@ -22,7 +22,6 @@ from lib.py import (
     defer,
     frame,
     insn,
-    ksft_busy_wait,
     ksft_eq,
     ksft_exit,
     ksft_run,
@@ -30,6 +29,7 @@ from lib.py import (
     namespaces,
     pair,
     program_exists,
+    program_gone,
     way,
     ways,
 )
@@ -408,11 +408,8 @@ def test_released(how: str) -> None:
     else:
         port = primary if how == "deleted" else peer
         port.ns.rtnl.dellink({"ifname": port.name})
-    ksft_busy_wait(
-        lambda: not any(program_exists(number) for number in ids),
-        deadline=60,
-        comment="programs are left",
-    )
+    for number in ids:
+        program_gone(number)
 
 
 def main() -> None:

@@ -27,15 +27,15 @@ from lib.py import (
     emptied,
     frame,
     insn,
-    ksft_busy_wait,
     ksft_eq,
     ksft_exit,
     ksft_run,
     ksft_variants,
+    link_gone,
     link_ids,
     namespaces,
     pair,
-    program_exists,
+    program_gone,
     way,
     ways,
 )
@@ -67,19 +67,6 @@ def runs(each: Way, made: Map) -> bool:
 def alive(*numbers: int) -> list[bool]:
     """Which of these links can be found."""
     return [number in link_ids() for number in numbers]
-
-
-def gone(number: int) -> None:
-    """Waits until a link is no more: it is freed behind one's back."""
-    ksft_busy_wait(
-        lambda: number not in link_ids(), deadline=60, comment="the link is left"
-    )
-
-
-def forgotten(number: int) -> None:
-    ksft_busy_wait(
-        lambda: not program_exists(number), deadline=60, comment="the program is left"
-    )
 
 
 def pin_path(name: str) -> str:
@@ -114,7 +101,7 @@ def test_close(kind: AttachType) -> None:
     link.close()
     ksft_eq((alive(number), runs(each, made)), ([True], True))
     again.close()
-    gone(number)
+    link_gone(number)
     ksft_eq((each.hook.query().count, runs(each, made)), (0, False))
 
 
@@ -124,7 +111,7 @@ def test_by_id() -> None:
     link = way().hook.link(insn.verdict(0))
     number = link.id
     link.close()
-    gone(number)
+    link_gone(number)
     ksft_eq(answer(BpfLink.by_id, number), "ENOENT")
 
 
@@ -141,7 +128,7 @@ def test_pin(kind: AttachType) -> None:
     ksft_eq(again.info, told)
     again.close()
     os.unlink(pin_path("link"))
-    gone(told.id)
+    link_gone(told.id)
     ksft_eq(runs(each, made), False)
 
 
@@ -215,7 +202,7 @@ def test_update_to_same() -> None:
     program.close()
     ksft_eq(runs(each, made), True)
     link.close()
-    forgotten(number)
+    program_gone(number)
 
 
 @ksft_variants(HOOKS)
@@ -300,7 +287,7 @@ def test_device_gone(delete: Callable[[Port, Port], None]) -> None:
     for link, _ in held:
         link.close()
     for number in numbers:
-        gone(number)
+        link_gone(number)
     ksft_eq(log.complaints(), [])
 
 
@@ -413,7 +400,7 @@ def test_failed_create(flags: F, relative: str, revision: int, error: str) -> No
     ksft_eq((hook.query(), link_ids(), descriptors()), before)
     number = program.id
     program.close()
-    forgotten(number)
+    program_gone(number)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Self
 
-from net.lib.py import KsftNamedVariant, NetNSEnter, defer
+from net.lib.py import KsftNamedVariant, NetNSEnter, defer, ksft_busy_wait
 
 from .netkit import Port, namespaces, pair
 from .rtnl import error_name
@@ -249,6 +249,13 @@ def program_exists(number: int) -> bool:
     return True
 
 
+def program_gone(number: int) -> None:
+    """Waits until a program is no more: it is freed behind one's back."""
+    ksft_busy_wait(
+        lambda: not program_exists(number), deadline=60, comment="the program is left"
+    )
+
+
 @dataclass(frozen=True)
 class LinkInfo:
     """What the kernel tells of a link."""
@@ -316,6 +323,13 @@ def link_ids() -> set[int]:
             struct.pack_into("=I", buffer, 0, number)
     except FileNotFoundError:
         return found
+
+
+def link_gone(number: int) -> None:
+    """Waits until a link is no more: so is it freed."""
+    ksft_busy_wait(
+        lambda: number not in link_ids(), deadline=60, comment="the link is left"
+    )
 
 
 @dataclass(frozen=True)
