@@ -6,15 +6,20 @@ The steps in which Cilium connects pods, one after the other.
 """
 
 import socket
+from dataclasses import replace
 
 from lib.py import (
+    AttachType,
+    Hook,
     Namespace,
     ksft_busy_wait,
     ksft_eq,
     ksft_exit,
     ksft_run,
     ksft_true,
+    link_gone,
     namespaces,
+    program_gone,
 )
 from lib.py.pods import HEADROOM, TAILROOM, Counter, Host, Pod
 
@@ -134,14 +139,31 @@ def test_policy() -> None:
     talk(red, blue)
 
 
+def in_place(host: Host, pod: Pod) -> None:
+    """Each hook runs the program of its pinned link, and no other one."""
+    for told in host.links(pod):
+        found = Hook.of(host.port(pod), AttachType(told.attach_type)).query()
+        ksft_eq((found.progs, found.links), ([told.prog], [told.id]))
+
+
 def test_agent_restart() -> None:
     """The links outlive the agent; the next one updates them in place."""
     host, red, blue = two_pods()
     host.connect(red, blue)
     talk(red, blue)
-    old = host.object
+    old = host.links(red, blue)
     host.restart([red, blue])
-    ksft_true(host.object is not old)
+    new = host.links(red, blue)
+    programs = {told.prog for told in old}
+    ksft_eq((len(programs), programs & {told.prog for told in new}), (3, set()))
+    # In all else they are the links that they were.
+    kept = [replace(told, prog=now.prog) for told, now in zip(old, new, strict=True)]
+    ksft_eq(new, kept)
+    for pod in (red, blue):
+        in_place(host, pod)
+    # The old ones went with the agent: neither links nor hooks have kept them.
+    for number in programs:
+        program_gone(number)
     before = host.count(Counter.FROM_POD)
     talk(red, blue)
     ksft_eq(host.count(Counter.FROM_POD) - before, 2)
@@ -152,13 +174,19 @@ def test_pod_restart() -> None:
     host, red, blue = two_pods()
     host.connect(red, blue)
     talk(red, blue)
+    links = host.links(blue)
+    ksft_true(all(told.ifindex for told in links))
     blue.ns.delete()
     ksft_busy_wait(
         lambda: host.port(blue).name not in host.ns.devices(),
         deadline=60,
         comment="the host's end is left",
     )
+    # As long as they are pinned they stay, and refer to nothing.
+    ksft_eq(host.links(blue), [replace(told, ifindex=0) for told in links])
     host.forget(blue)
+    for told in links:
+        link_gone(told.id)
     blue = Pod("blue", namespaces(1)[0], blue.address)
     host.connect(blue)
     talk(red, blue)

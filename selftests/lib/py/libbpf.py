@@ -7,6 +7,7 @@ Programs from object files, by libbpf.
 import ctypes
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -93,12 +94,30 @@ def _succeeded(result: int) -> int:
     return result
 
 
-class Link:
+class _Handle:
+    """What libbpf made, closed when the test case ends if not before."""
+
+    def __init__(self, pointer: int, close: Callable[[int], object]) -> None:
+        self._handle: int | None = pointer
+        self._close = close
+        defer(self.close)
+
+    @property
+    def _pointer(self) -> int:
+        assert self._handle is not None, "closed"
+        return self._handle
+
+    def close(self) -> None:
+        if self._handle is not None:
+            self._close(self._handle)
+            self._handle = None
+
+
+class Link(_Handle):
     """A link, which lives on where it is pinned."""
 
     def __init__(self, pointer: int) -> None:
-        self._pointer = pointer
-        defer(_link_destroy, pointer)
+        super().__init__(pointer, _link_destroy)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -112,12 +131,11 @@ class Link:
         _succeeded(_link_update(self._pointer, program))
 
 
-class Object:
+class Object(_Handle):
     """A loaded object file; its maps are those of another one, if given."""
 
     def __init__(self, path: Path, shared: Self | None = None, maps: str = "") -> None:
-        self._pointer = _checked(_open(bytes(path)))
-        defer(_close, self._pointer)
+        super().__init__(_checked(_open(bytes(path))), _close)
         for name in maps.split() if shared else ():
             made = _checked(_find_map_object(self._pointer, name.encode()))
             _succeeded(_reuse(made, shared.map(name)))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from net.lib.py import NetNSEnter, defer
 
+from .bpf import BpfLink, LinkInfo
 from .libbpf import Link, Object
 from .netkit import Mode, Namespace, Policy, Port, Scrub, netkit
 from .rtnl import ns_fd
@@ -104,6 +105,8 @@ class Host:
             ):
                 link = self.object.attach(kind, program, ifindex)
                 link.pin(self._pin(pod, program))
+                # From now on nothing but the pin holds it.
+                link.close()
         self.object.store(
             "pods", socket.inet_aton(pod.address), struct.pack("=I", ifindex)
         )
@@ -123,11 +126,25 @@ class Host:
 
     def restart(self, pods: list[Pod]) -> None:
         """A new agent puts its programs into the links that the old one left."""
-        self.object = Object(PROGRAMS, shared=self.object, maps="counters pods")
+        old = self.object
+        self.object = Object(PROGRAMS, shared=old, maps="counters pods")
         for pod in pods:
             for program in ("to_pod", "from_pod", "deliver"):
                 link = Link.open(self._pin(pod, program))
                 link.update(self.object.program(program))
+                link.close()
+        old.close()
+
+    def links(self, *pods: Pod) -> list[LinkInfo]:
+        """What the kernel tells of the links that are pinned for pods."""
+        found = []
+        for pod in pods:
+            for pin in sorted(self._pin(pod, "").iterdir()):
+                link = BpfLink.pinned(str(pin))
+                found.append(link.info)
+                # Or it would live on for that reason.
+                link.close()
+        return found
 
     def forget(self, pod: Pod) -> None:
         """What is left to do when a pod has gone."""
