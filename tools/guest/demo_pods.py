@@ -6,10 +6,11 @@ The steps are those of the test of the same; what is not as it must be ends this
 """
 
 import socket
+from collections.abc import Iterable
 
-from lib.py import Namespace, Port, cmd, namespaces
+from lib.py import Namespace, Port, cmd, link_ids, namespaces, program_exists
 from lib.py.pods import Counter, Host, Pod
-from showing import equal, heading, show
+from showing import equal, heading, show, soon
 
 DATAGRAMS = 10
 PINGS = 10
@@ -46,6 +47,11 @@ def show_links(ns: Namespace) -> None:
             print(f"  {line}")
 
 
+def listed(items: Iterable[object]) -> str:
+    """Returns as many as there are as text."""
+    return " ".join(map(str, items))
+
+
 def datagrams(pod: Pod, address: str, port: int) -> None:
     """Sends datagrams that nobody answers; a device may tell the sender that it dropped them."""
     with pod.ns.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -59,15 +65,56 @@ def datagrams(pod: Pod, address: str, port: int) -> None:
 def pings(sender: Pod, receiver: Pod) -> None:
     """Sends pings, all of which must be answered."""
     result = cmd(
-        f"ping -q -c {PINGS} -i 0.05 -W 2 {receiver.address}", ns=sender.ns.name
+        f"ping -q -c {PINGS} -i 0.05 -W 2 {receiver.address}",
+        ns=sender.ns.name,
+        fail=False,
     )
-    print(f"  {sender.name} -> {receiver.name}: {result.stdout.splitlines()[-2]}")
+    summary = [line for line in result.stdout.splitlines() if "received" in line]
+    print(f"  {sender.name} -> {receiver.name}: {listed(summary)}")
     equal("packets answered", f" {PINGS} received" in result.stdout, True)
 
 
 def dropped(port: Port) -> int:
     """Returns how many packets a device refused to send."""
     return port.stats["tx_dropped"]
+
+
+def restart_agent(host: Host, pods: list[Pod]) -> None:
+    """Prints by their numbers which links remain while the programs in them become others, and the old ones go."""
+    before = {pod.name: host.links(pod) for pod in pods}
+    host.restart(pods)
+    replaced = set()
+    for pod in pods:
+        old, new = before[pod.name], host.links(pod)
+        programs = [told.prog for told in old], [told.prog for told in new]
+        print(
+            f"  {pod.name:<6}links {listed(told.id for told in new)}:"
+            f" programs {listed(programs[0])} before, {listed(programs[1])} now"
+        )
+        equal("pinned links", [told.id for told in new], [told.id for told in old])
+        equal("programs that are both", set(programs[0]) & set(programs[1]), set())
+        replaced.update(programs[0])
+    soon(
+        "old programs that are left",
+        lambda: set(filter(program_exists, replaced)),
+        set(),
+    )
+    print("  the old agent has gone, and its programs with it")
+
+
+def leave(host: Host, pod: Pod) -> None:
+    """Deletes a pod's namespace, then what is pinned, and prints what becomes of the devices and links."""
+    links = {told.id for told in host.links(pod)}
+    pod.ns.delete()
+    soon("host's end is there", lambda: host.port(pod).name in host.ns.devices(), False)
+    targets = [told.ifindex for told in host.links(pod)]
+    equal("devices of its links", targets, [0, 0, 0])
+    print(
+        f"  {pod.name} is gone, and its devices with it; its links are pinned, and refer to devices {listed(targets)}"
+    )
+    host.forget(pod)
+    soon("links that are left", lambda: links & link_ids(), set())
+    print("  unpinned, its links are gone, too")
 
 
 def main() -> None:
@@ -107,13 +154,9 @@ def main() -> None:
     equal("datagrams dropped", dropped(red.device), 2 * DATAGRAMS)
 
     heading("10. A new agent updates the programs in place; a pod is restarted")
-    host.restart(pods)
+    restart_agent(host, pods)
     pings(red, blue)
-    blue_ns.delete()
-    while host.port(blue).name in host_ns.devices():
-        pass
-    host.forget(blue)
-    print("  blue is gone, and its devices and links with it")
+    leave(host, blue)
     blue = Pod("blue", namespaces(1)[0], blue.address)
     host.connect(blue)
     pings(red, blue)
