@@ -7,7 +7,10 @@ the devices move, change their names or go.
 """
 
 import os
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 from lib.py import (
     HOOKS,
@@ -19,6 +22,7 @@ from lib.py import (
     KsftNamedVariant,
     Map,
     Namespace,
+    NetNSEnter,
     Port,
     Program,
     ProgType,
@@ -44,6 +48,7 @@ BPFFS = "/sys/fs/bpf"
 LINK_TYPE_NETKIT = 13
 MOST = 63
 NO_SUCH_ID = (1 << 31) - 1
+NO_SUCH_DEVICE = 9999
 
 
 def target(link: BpfLink, kind: AttachType) -> int:
@@ -403,6 +408,42 @@ def test_failed_create(flags: F, relative: str, revision: int, error: str) -> No
     program_gone(number)
 
 
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Nobody gets another one meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@ksft_variants(HOOKS)
+def test_no_descriptor(kind: AttachType) -> None:
+    """A link that nobody could hold attaches nothing."""
+    each = way(kind)
+    program, attached = insn.verdict(-1), insn.verdict(-1)
+    each.hook.attach(attached)
+    before = each.hook.query(), link_ids(), descriptors()
+    # To enter the namespace takes descriptors, too.
+    hook = replace(each.hook, ns="")
+    with NetNSEnter(each.hook.ns), no_descriptors():
+        # Before a place for it is looked for, and after the device.
+        answers = [answer(hook.link, one) for one in (program, attached) * 10]
+        elsewhere = answer(replace(hook, ifindex=NO_SUCH_DEVICE).link, program)
+    ksft_eq((set(answers), elsewhere), ({"EMFILE"}, "ENODEV"))
+    ksft_eq((each.hook.query(), link_ids(), descriptors()), before)
+    number = program.id
+    program.close()
+    program_gone(number)
+    # It was for the link alone.
+    program = insn.verdict(-1)
+    with NetNSEnter(each.hook.ns), no_descriptors():
+        hook.attach(program)
+    ksft_eq(each.hook.query().progs, [attached.id, program.id])
+
+
 def main() -> None:
     ksft_run(
         [
@@ -420,6 +461,7 @@ def main() -> None:
             test_attached_already,
             test_too_many,
             test_failed_create,
+            test_no_descriptor,
         ]
     )
     ksft_exit()

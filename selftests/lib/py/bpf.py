@@ -11,6 +11,7 @@ import ctypes
 import os
 import struct
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Self
@@ -348,7 +349,8 @@ def _descriptor(program: Program | int) -> int:
 
 @dataclass(frozen=True)
 class Hook:
-    """Where programs are attached: a device, as its namespace sees it."""
+    """Where programs are attached: a device, as its namespace sees it, or if
+    that has no name, the one of the caller."""
 
     ns: str
     ifindex: int
@@ -358,8 +360,11 @@ class Hook:
     def of(cls, port: Port, kind: AttachType = AttachType.PRIMARY) -> Self:
         return cls(port.ns.name, port.link.index, kind)
 
+    def _inside(self) -> AbstractContextManager[object]:
+        return NetNSEnter(self.ns) if self.ns else nullcontext()
+
     def _call(self, cmd: Cmd, attr: bytes) -> int:
-        with NetNSEnter(self.ns):
+        with self._inside():
             return bpf(cmd, attr)
 
     def attach(
@@ -450,7 +455,7 @@ class Hook:
         )
         buffer = ctypes.create_string_buffer(attr.ljust(ATTR_SIZE, b"\0"), ATTR_SIZE)
         error = 0
-        with NetNSEnter(self.ns):
+        with self._inside():
             try:
                 _call(Cmd.PROG_QUERY, buffer)
             except OSError as refusal:
