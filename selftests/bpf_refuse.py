@@ -6,6 +6,7 @@ Requests about programs that are refused: errno, which one where two would do,
 and nothing changed.
 """
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -40,6 +41,8 @@ NOT_A_DESCRIPTOR = 10000
 NO_SUCH_ID = (1 << 31) - 1
 NO_SUCH_DEVICE = 9999
 UNKNOWN_FLAG = 1 << 6
+# The first page, and one of the kernel's.
+NO_MEMORY = (1, (1 << 64) - 4096)
 CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF = 12, 21, 39
 
 
@@ -380,6 +383,21 @@ def test_query() -> None:
     world.check(world.query, (one for one in bad_kinds() if one.kind))
 
 
+def test_query_memory() -> None:
+    """What does not go there is told; where nothing is attached nothing goes."""
+    world = World()
+    before = world.state()
+    for hook, found in zip(world.hooks, before[0], strict=True):
+        for address in NO_MEMORY:
+            # Also where there is room for some of them only.
+            for room in (64, found.count, 1):
+                error, told = hook.ask(room, memory=address)
+                ksft_eq(error, errno.EFAULT if found.count else 0)
+                ksft_eq((told.revision, told.count), (found.revision, found.count))
+            ksft_eq(hook.ask(0, memory=address)[0], 0)
+    ksft_eq(world.state(), before)
+
+
 def test_unprivileged() -> None:
     """Who has a program may attach it; what needs no program needs rights."""
     world = World()
@@ -471,6 +489,7 @@ def main() -> None:
             test_link_flags,
             test_detach,
             test_query,
+            test_query_memory,
             test_unprivileged,
             test_user_namespace,
         ]

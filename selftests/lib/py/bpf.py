@@ -434,9 +434,14 @@ class Hook:
         return found
 
     def ask(
-        self, room: int = 64, query_flags: int = 0, attach_flags: int = 0
+        self,
+        room: int = 64,
+        query_flags: int = 0,
+        attach_flags: int = 0,
+        memory: int | None = None,
     ) -> tuple[int, Attached]:
-        """errno, and what the kernel told all the same."""
+        """errno, and what the kernel told all the same; memory is the address
+        that it is given for the programs instead of one of ours."""
         progs = (ctypes.c_uint32 * room)()
         links = (ctypes.c_uint32 * room)()
         layout = struct.Struct("=IIIIQIIQQQQ")
@@ -445,7 +450,7 @@ class Hook:
             self.kind,
             query_flags,
             attach_flags,
-            ctypes.addressof(progs) if room else 0,
+            memory or (ctypes.addressof(progs) if room else 0),
             room,
             0,
             0,
