@@ -165,6 +165,8 @@ def test_update(kind: AttachType) -> None:
 
 
 def test_update_refused() -> None:
+    """Never with ENOENT for a hook that is empty: a link has a device only as
+    long as it is in the device's hook."""
     each = way()
     old, new, other, held = (insn.verdict(0) for _ in range(4))
     code = [insn.mov(insn.Reg.R0, 0), insn.ret()]
