@@ -16,7 +16,6 @@ from lib.py import (
     Map,
     Mode,
     NetNSEnter,
-    PacketSocket,
     Pairing,
     Policy,
     Port,
@@ -77,9 +76,12 @@ def test_peer_out(kind: AttachType) -> None:
 class Incoming:
     """A veth device, whose packets a program redirects, and who sends them."""
 
+    side, kind = "ingress", AttachType.TCX_INGRESS
+
     def __init__(self) -> None:
         self.host, self.outside = namespaces(2)
         self.near, self.far = veth(self.host, self.outside)
+        self.frame = frame(self.near.address)
 
     def redirect(self, index: int, flags: int, clsact: bool = False) -> None:
         program = redirect(index, flags, Helper.REDIRECT_PEER)
@@ -89,19 +91,45 @@ class Incoming:
             tc("qdisc add dev v0 clsact", ns=self.host.name)
             # tc's own way into a namespace hides the file system of pins.
             with NetNSEnter(self.host.name):
-                tc(f"filter add dev v0 ingress bpf direct-action object-pinned {path}")
+                tc(
+                    f"filter add dev v0 {self.side} bpf direct-action "
+                    f"object-pinned {path}"
+                )
         else:
-            hook = Hook(self.host.name, self.near.link.index, AttachType.TCX_INGRESS)
-            hook.attach(program)
+            Hook.of(self.near, self.kind).attach(program)
 
     @contextmanager
-    def arriving(self, **expected: tuple[Port, dict[str, int]]) -> Iterator[None]:
+    def sending(self, **expected: tuple[Port, dict[str, int]]) -> Iterator[None]:
         with (
             grown(near=(self.near, received()), far=(self.far, sent()), **expected),
-            PacketSocket(self.outside.name, "v1") as out,
+            self.far.packets() as out,
         ):
-            ksft_eq(out.send(frame(self.near.address)), True)
+            ksft_eq(out.send(self.frame), True)
             yield
+
+
+class Outgoing(Incoming):
+    """The same with what the device is about to send, and then does not."""
+
+    side, kind = "egress", AttachType.TCX_EGRESS
+
+    @contextmanager
+    def sending(self, **expected: tuple[Port, dict[str, int]]) -> Iterator[None]:
+        with (
+            grown(near=(self.near, {}), far=(self.far, {}), **expected),
+            self.near.packets() as out,
+        ):
+            ksft_eq(out.send(self.frame), True)
+            yield
+
+
+def hooks() -> list[KsftNamedVariant]:
+    """Of a device beside the pair."""
+    return [
+        KsftNamedVariant(f"{passing.side}_{way_in}", passing, way_in)
+        for passing in (Incoming, Outgoing)
+        for way_in in ("tcx", "clsact")
+    ]
 
 
 @ksft_variants(
@@ -127,15 +155,29 @@ def test_peer_in(target: str, way_in: str, mode: Mode) -> None:
     incoming.redirect(ports[0].link.index, 0, way_in == "clsact")
     with (
         ports[1].packets() as into,
-        incoming.arriving(here=(ports[0], {}), there=(ports[1], received())),
+        incoming.sending(here=(ports[0], {}), there=(ports[1], received())),
     ):
-        ksft_eq(into.receive().data, frame(incoming.near.address))
+        ksft_eq(into.receive().data, incoming.frame)
 
 
 @ksft_variants(["tcx", "clsact"])
-def test_peer_in_egress(way_in: str) -> None:
+def test_peer_in_from_egress(way_in: str) -> None:
+    """The far end receives nothing that is being sent; without the flag it is
+    dropped, of which its sender does not learn."""
+    outgoing = Outgoing()
+    (third,) = namespaces(1)
+    primary, peer = pair(outgoing.host, third)
+    outgoing.redirect(primary.link.index, 0, way_in == "clsact")
+    with peer.packets() as into:
+        with outgoing.sending(here=(primary, {}), there=(peer, {})):
+            pass
+        ksft_eq(into.empty(), True)
+
+
+@ksft_variants(hooks())
+def test_peer_in_egress(passing: type[Incoming], way_in: str) -> None:
     """Sent by the far end, and so by way of its programs to the near one."""
-    incoming = Incoming()
+    incoming = passing()
     (third,) = namespaces(1)
     primary, peer = pair(incoming.host, third)
     counted = Map()
@@ -144,25 +186,26 @@ def test_peer_in_egress(way_in: str) -> None:
     incoming.redirect(primary.link.index, EGRESS, way_in == "clsact")
     with (
         primary.packets() as into,
-        incoming.arriving(here=(primary, received()), there=(peer, sent())),
+        incoming.sending(here=(primary, received()), there=(peer, sent())),
     ):
-        ksft_eq(into.receive().data, frame(incoming.near.address))
+        ksft_eq(into.receive().data, incoming.frame)
     hook.attach(insn.verdict(Policy.DROP))
-    with incoming.arriving(here=(primary, {}), there=(peer, {"tx_dropped": 1})):
+    with incoming.sending(here=(primary, {}), there=(peer, {"tx_dropped": 1})):
         pass
     ksft_eq(counted[0], 2)
 
 
 @ksft_variants(
     [
-        KsftNamedVariant(f"{case}_{flags}", case, flags)
+        KsftNamedVariant(f"{case}_{passing.side}_{flags}", case, passing, flags)
         for case in ("same_namespace", "single", "peer_down", "not_netkit")
+        for passing in (Incoming, Outgoing)
         for flags in (0, EGRESS)
     ]
 )
-def test_peer_in_refused(case: str, flags: int) -> None:
+def test_peer_in_refused(case: str, passing: type[Incoming], flags: int) -> None:
     """Dropped, and counted by nobody but the device it came from."""
-    incoming = Incoming()
+    incoming = passing()
     (third,) = namespaces(1)
     host = incoming.host
     if case == "single":
@@ -176,7 +219,7 @@ def test_peer_in_refused(case: str, flags: int) -> None:
     if case == "peer_down":
         ports[1].down()
     incoming.redirect(ports[0].link.index, flags)
-    with incoming.arriving(
+    with incoming.sending(
         **{port.name: (port, {}) for port in ports}  # type: ignore[arg-type]
     ):
         pass
@@ -187,6 +230,7 @@ def main() -> None:
         [
             test_peer_out,
             test_peer_in,
+            test_peer_in_from_egress,
             test_peer_in_egress,
             test_peer_in_refused,
         ]
