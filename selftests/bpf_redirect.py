@@ -8,8 +8,10 @@ Whatever becomes of a packet that a program redirects, its sender has sent it.
 """
 
 import socket
+import struct
 
 from lib.py import (
+    BROADCAST,
     HOOKS,
     KMEMLEAK,
     MODES,
@@ -20,10 +22,12 @@ from lib.py import (
     Mode,
     Policy,
     Program,
+    Segment,
     Way,
     frame,
     grown,
     insn,
+    ip_frame,
     kernel_memory,
     ksft_eq,
     ksft_exit,
@@ -36,30 +40,30 @@ from lib.py import (
     leaks,
     made,
     namespaces,
+    next_hop,
     pair,
+    protocol_of,
     received,
     redirect,
+    redirect_neigh,
     second_pair,
     send,
+    send_frame,
     sent,
     veth,
     way,
     ways,
 )
 from lib.py.insn import Helper, Reg
+from lib.py.packet import ETH_P_IP
 
 INGRESS, EGRESS = 1, 2
 LENGTH = 60
-ETH_P_IP = 0x0800
 NOWHERE = 9999
-NEIGHBOUR = bytes.fromhex("020000000042")
+# On a Segment, and nowhere.
+ROUTED = {4: "198.51.100.2", 6: "2001:db8:1::2"}
+UNROUTED = {4: "203.0.113.2", 6: "2001:db8:2::2"}
 FLOOD = 10000
-
-
-def redirect_neigh(index: int) -> Program:
-    code = [insn.mov(Reg.R1, index)]
-    code += [insn.mov(reg, 0) for reg in (Reg.R2, Reg.R3, Reg.R4)]
-    return Program([*code, insn.call(Helper.REDIRECT_NEIGH), insn.ret()])
 
 
 def clone_redirect(index: int, flags: int, value: int) -> Program:
@@ -233,7 +237,7 @@ def test_neigh(kind: AttachType, mode: Mode) -> None:
     (third,) = namespaces(1)
     near, far = veth(each.receiver.ns, third)
     near.configure("198.51.100.1/24")
-    near.ns.ip(f"neigh add 198.51.100.2 lladdr {NEIGHBOUR.hex(':')} dev v0")
+    near.ns.ip(f"neigh add 198.51.100.2 lladdr {Segment.LLADDR.hex(':')} dev v0")
     each.sender.configure("192.0.2.1/24")
     each.sender.ns.ip(f"route add default dev {each.sender.name}")
     each.sender.ns.ip(
@@ -254,7 +258,7 @@ def test_neigh(kind: AttachType, mode: Mode) -> None:
         ):
             client.sendto(bytes(26), ("198.51.100.2", 7000))
         header = into.receive().data[:14]
-    ksft_eq(header, NEIGHBOUR + near.address + ETH_P_IP.to_bytes(2))
+    ksft_eq(header, Segment.LLADDR + near.address + ETH_P_IP.to_bytes(2))
 
 
 def test_neigh_not_ip() -> None:
@@ -266,6 +270,159 @@ def test_neigh_not_ip() -> None:
         sender=(each.sender, sent()), receiver=(each.receiver, {}), end=(end, {})
     ):
         ksft_eq(send(each), [True])
+
+
+def passed_on(each: Way, to: str, segment: Segment) -> None:
+    """The packet as it was, to the neighbour, and nothing else."""
+    data = ip_frame(each.receiver.address, to)
+    with segment.far.packets(protocol_of(data)) as into:
+        with grown(
+            sender=(each.sender, sent()),
+            receiver=(each.receiver, {}),
+            near=(segment.near, sent()),
+            far=(segment.far, received()),
+        ):
+            ksft_eq(send_frame(each, data), [True])
+        ksft_eq(into.receive().data, segment.header(data))
+
+
+def dropped(each: Way, data: bytes, segment: Segment, growth: dict[str, int]) -> None:
+    """Which the sender has sent all the same."""
+    with grown(
+        sender=(each.sender, sent()),
+        receiver=(each.receiver, {}),
+        near=(segment.near, growth),
+        far=(segment.far, {}),
+    ):
+        ksft_eq(send_frame(each, data), [True])
+
+
+@ksft_variants(both())
+def test_neigh_found(kind: AttachType, mode: Mode) -> None:
+    """The neighbour is who has the address that the packet is sent to."""
+    each = way(kind, mode=mode)
+    segment = Segment(each.receiver.ns)
+    each.hook.attach(redirect_neigh(segment.near.link.index))
+    for address in ROUTED.values():
+        segment.know(address)
+        passed_on(each, address, segment)
+
+
+@ksft_variants(HOOKS)
+def test_neigh_next_hop(kind: AttachType) -> None:
+    """The neighbour is whom the program names, and no route is asked for."""
+    each = way(kind)
+    segment = Segment(each.receiver.ns)
+    index = segment.near.link.index
+    segment.know(*ROUTED.values())
+    hops = {version: next_hop(address) for version, address in ROUTED.items()}
+    for version, hop in (
+        (4, hops[4]),
+        # Also of the other version, and with something behind it.
+        (4, hops[6]),
+        (4, hops[4] + bytes(12)),
+        (6, hops[6]),
+        (6, hops[6] + bytes(4)),
+    ):
+        link = each.hook.link(redirect_neigh(index, hop))
+        passed_on(each, UNROUTED[version], segment)
+        link.close()
+    # IPv4 leads to no next hop of IPv6, and other families to none at all.
+    for version, hop in (
+        (6, hops[4]),
+        (6, bytes(20)),
+        (4, bytes(20)),
+        (4, struct.pack("=I16x", socket.AF_PACKET)),
+    ):
+        link = each.hook.link(redirect_neigh(index, hop))
+        data = ip_frame(each.receiver.address, UNROUTED[version])
+        dropped(each, data, segment, {"tx_dropped": 1})
+        link.close()
+
+
+def test_neigh_no_size() -> None:
+    """A next hop of which nothing is to be read is none."""
+    each = way()
+    segment = Segment(each.receiver.ns)
+    segment.know(*ROUTED.values())
+    hop = next_hop(UNROUTED[4])
+    each.hook.attach(redirect_neigh(segment.near.link.index, hop, 0))
+    for address in ROUTED.values():
+        passed_on(each, address, segment)
+
+
+def test_neigh_bad_arguments() -> None:
+    """The helper answers drop then."""
+    each = way()
+    segment = Segment(each.receiver.ns)
+    segment.know(*ROUTED.values())
+    hop = next_hop(ROUTED[4])
+    for size, flags in ((1, 0), (19, 0), (20, INGRESS), (20, 1 << 18), (0, 1 << 16)):
+        link = each.hook.link(redirect_neigh(segment.near.link.index, hop, size, flags))
+        for address in ROUTED.values():
+            with grown(
+                sender=(each.sender, {"tx_dropped": 1}),
+                receiver=(each.receiver, {}),
+                near=(segment.near, {}),
+            ):
+                data = ip_frame(each.receiver.address, address)
+                ksft_eq(send_frame(each, data), [False])
+        link.close()
+
+
+@ksft_variants(HOOKS)
+def test_neigh_unrouted(kind: AttachType) -> None:
+    """A drop of the device; of nobody, where the frame is for many."""
+    each = way(kind)
+    segment = Segment(each.receiver.ns)
+    segment.know(*ROUTED.values())
+    each.hook.attach(redirect_neigh(segment.near.link.index))
+    # Without a route to elsewhere IPv4 takes anybody for a neighbour.
+    for address in ("255.255.255.255", "224.0.0.1", UNROUTED[6]):
+        data = ip_frame(each.receiver.address, address)
+        dropped(each, data, segment, {"tx_dropped": 1})
+    for address in ROUTED.values():
+        dropped(each, ip_frame(BROADCAST, address), segment, {})
+        passed_on(each, address, segment)
+    segment.near.down()
+    for address in ROUTED.values():
+        data = ip_frame(each.receiver.address, address)
+        dropped(each, data, segment, {"tx_dropped": 1})
+
+
+@ksft_variants([KsftNamedVariant(f"ipv{number}", number) for number in (4, 6)])
+def test_neigh_unresolved(version: int) -> None:
+    """Kept until somebody answers, or is told of; dropped when nobody does."""
+    each = way()
+    segment = Segment(each.receiver.ns)
+    segment.solicit(1)
+    each.hook.attach(redirect_neigh(segment.near.link.index))
+    data = ip_frame(each.receiver.address, ROUTED[version])
+    # Without an address of its own it cannot ask by IPv6.
+    asked = {4: 1, 6: 0}[version]
+    with segment.far.packets(protocol_of(data)) as into:
+        with grown(
+            sender=(each.sender, sent(2)),
+            receiver=(each.receiver, {}),
+            near=(segment.near, sent(asked, 42)),
+            far=(segment.far, received(asked, 42)),
+        ):
+            ksft_eq(send_frame(each, data, 2), [True] * 2)
+        with grown(
+            sender=(each.sender, {}),
+            near=(segment.near, sent(2)),
+            far=(segment.far, received(2)),
+        ):
+            segment.know(ROUTED[version])
+        for _ in range(2):
+            ksft_eq(into.receive().data, segment.header(data))
+        segment.forget(ROUTED[version])
+        segment.solicit(0)
+        dropped(each, data, segment, {})
+        segment.know(ROUTED[version])
+        passed_on(each, ROUTED[version], segment)
+        ksft_eq(into.receive().data, segment.header(data))
+        ksft_eq(into.empty(), True)
 
 
 @ksft_variants(HOOKS)
@@ -366,6 +523,12 @@ def main() -> None:
             test_clone,
             test_neigh,
             test_neigh_not_ip,
+            test_neigh_found,
+            test_neigh_next_hop,
+            test_neigh_no_size,
+            test_neigh_bad_arguments,
+            test_neigh_unrouted,
+            test_neigh_unresolved,
             test_next_pair,
             test_loop,
             test_no_leak,

@@ -8,6 +8,7 @@ socket sees the test's frames only, and only those that a device received.
 """
 
 import errno
+import ipaddress
 import select
 import socket
 import struct
@@ -17,7 +18,10 @@ from typing import Self
 from net.lib.py import NetNSEnter
 
 ETH_P_TEST = 0x88B5  # IEEE 802: local experimental
+ETH_P_IP = 0x0800
+ETH_P_IPV6 = 0x86DD
 ETH_HLEN = 14
+NO_PROTOCOL = 253  # IP: for experimentation
 BROADCAST = b"\xff" * 6
 
 SO_RCVBUFFORCE = 33
@@ -62,6 +66,25 @@ def frame(
 ) -> bytes:
     header = destination + bytes(6) + struct.pack("!H", protocol)
     return (header + payload).ljust(length, b"\0")
+
+
+def protocol_of(data: bytes) -> int:
+    return int.from_bytes(data[ETH_HLEN - 2 : ETH_HLEN])
+
+
+def ip_frame(destination: bytes, to: str) -> bytes:
+    """A frame with an IP packet that somebody far away sent there, of a
+    protocol that nobody speaks."""
+    address = ipaddress.ip_address(to).packed
+    if len(address) == 4:
+        length, source = 46, bytes([192, 0, 2, 1])
+        fields = struct.pack("!BBHHHBBH", 0x45, 0, length, 0, 0, 64, NO_PROTOCOL, 0)
+        protocol = ETH_P_IP
+    else:
+        length, source = 6, bytes.fromhex("20010db8").ljust(16, b"\1")
+        fields = struct.pack("!IHBB", 6 << 28, length, NO_PROTOCOL, 64)
+        protocol = ETH_P_IPV6
+    return frame(destination, fields + source + address, protocol=protocol)
 
 
 class PacketSocket:
