@@ -34,6 +34,7 @@ class Loaded:
         (self.pod,) = self.node.pods
         self.lend(kind)
         self.receiver = Receiver(self.device, self.leased)
+        self.before = self.node.nic.counters
         self.load = Load(self.node.connection(self.pod))
         self.node.flowing(QUEUE)
 
@@ -44,6 +45,15 @@ class Loaded:
     def stop(self) -> None:
         self.load.stop()
         self.receiver.kill()
+
+    def goes_on(self) -> None:
+        """The same ring: what comes now is in its memory as all before was, and
+        nothing is missing."""
+        ksft_true(self.node.bound(QUEUE))
+        self.node.flowing(QUEUE)
+        sent = self.load.finish()
+        ksft_eq(self.receiver.finish(), str(sent))
+        self.node.by_ring(self.before, QUEUE, sent)
 
     def works(self) -> None:
         """Another ring on the same queue."""
@@ -83,6 +93,7 @@ def test_nic_down(kind: str) -> None:
     loaded.node.nic.down()
     loaded.node.nic_up()
     ksft_in("lease", queue_get(loaded.node.nic, QUEUE))
+    loaded.goes_on()
     loaded.works()
 
 
@@ -98,6 +109,7 @@ def test_nic_moved() -> None:
     other.ip(f"link set {nic.name} netns {nic.ns.name}")
     loaded.node.nic_up()
     nic.configure(f"{GATEWAY}/24")
+    loaded.goes_on()
     loaded.works()
 
 
@@ -108,6 +120,7 @@ def test_nic_resized() -> None:
     for args in (f"-G {nic.name} rx 32", f"-L {nic.name} combined 8"):
         nic.ns.ethtool(args)
     ksft_in("lease", queue_get(nic, QUEUE))
+    loaded.goes_on()
     loaded.works()
 
 
@@ -166,6 +179,7 @@ def test_device_down() -> None:
     loaded.device.up()
     loaded.device.wait_operational()
     loaded.pod.ns.ip(f"route add default dev {loaded.device.name}")
+    loaded.goes_on()
     loaded.works()
 
 
