@@ -59,6 +59,7 @@ def test_restart() -> None:
     node = Node()
     (pod,) = node.pods
     receiver = Receiver(pod.device, node.lend(pod, pod.device, QUEUE))
+    before = node.nic.counters
     with node.connection(pod) as connection:
         sent = 0
         for what, error in RESTART_FAULTS.items():
@@ -70,6 +71,7 @@ def test_restart() -> None:
         node.nic.restart_queue(QUEUE)
         connection.sendall(pattern(SIZE // 4, sent))
     ksft_eq(receiver.finish(), str(SIZE))
+    node.by_ring(before, QUEUE)
 
 
 def test_no_buffers() -> None:
@@ -77,11 +79,13 @@ def test_no_buffers() -> None:
     node = Node()
     (pod,) = node.pods
     receiver = Receiver(pod.device, node.lend(pod, pod.device, QUEUE))
+    before = node.nic.counters
     with node.connection(pod) as connection:
         node.nic.fail("rx_alloc", 8)
         node.nic.restart_queue(QUEUE)
         connection.sendall(pattern(SIZE))
     ksft_eq(receiver.finish(), str(SIZE))
+    node.by_ring(before, QUEUE)
     ksft_eq(node.nic.failures_left("rx_alloc"), 0)
     ksft_gt(node.nic.counters[f"rx{QUEUE}_alloc_fail"], 0)
 

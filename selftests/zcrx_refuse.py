@@ -79,20 +79,40 @@ def test_busy() -> None:
     node.transfer(pod, pod.device, leased, QUEUE)
 
 
+# Of the ring, and not of anything else that the NIC has been told.
+CHANGES = {
+    "-G {} tcp-data-split off": (
+        "can't disable tcp-data-split while device has memory provider enabled"
+    ),
+    "-G {} hds-thresh 64": (
+        "can't set non-zero hds_thresh while device is memory provider enabled"
+    ),
+    f"-L {{}} combined {QUEUE}": (
+        "requested channel counts are too low for existing memory provider setting "
+        f"({QUEUE + 1})"
+    ),
+}
+
+
 def test_change() -> None:
     """The NIC cannot be made unfit for the ring on one of its queues."""
     node = Node()
     (pod,) = node.pods
-    receiver = Receiver(pod.device, node.lend(pod, pod.device, QUEUE))
-    for change in (
-        f"-G {node.nic.name} tcp-data-split off",
-        f"-G {node.nic.name} hds-thresh 64",
-        f"-L {node.nic.name} combined {QUEUE}",
-    ):
-        refused = cmd(f"ethtool {change}", ns=node.nic.ns.name, fail=False)
-        ksft_ne(refused.ret, 0, change)
+    receiver = Receiver(pod.device, lease(pod.device, node.nic, QUEUE))
+    for change, reason in CHANGES.items():
+        command = f"ethtool {change.format(node.nic.name)}"
+        refused = cmd(command, ns=node.nic.ns.name, fail=False)
+        ksft_ne(refused.ret, 0, command)
+        ksft_eq(
+            refused.stderr.splitlines(),
+            [f"netlink error: {reason}", "netlink error: Invalid argument"],
+        )
+    # A rule alone would keep the queue as well.
+    node.steer(pod, QUEUE)
+    before = node.nic.counters
     node.send(pod)
     ksft_eq(receiver.finish(), str(SIZE))
+    node.by_ring(before, QUEUE)
 
 
 def test_every_queue() -> None:
