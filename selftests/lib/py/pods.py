@@ -63,7 +63,7 @@ class Host:
     def _pin(self, pod: Pod, program: str) -> Path:
         return self._pins / pod.name / program
 
-    def create(self, pod: Pod) -> None:
+    def create(self, pod: Pod, scrub: Scrub = Scrub.NONE) -> None:
         """A pair whose end in the pod sends nothing before there is a program."""
         self.ns.rtnl.newlink(
             {"ifname": self.port(pod).name}
@@ -71,7 +71,7 @@ class Host:
                 mode=Mode.L3,
                 policy=Policy.PASS,
                 peer_policy=Policy.DROP,
-                scrub=Scrub.NONE,
+                scrub=scrub,
                 peer_scrub=Scrub.NONE,
                 headroom=HEADROOM,
                 tailroom=TAILROOM,

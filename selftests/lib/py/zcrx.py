@@ -131,9 +131,12 @@ def beside(pod: Pod, rx_queues: int = 2) -> Port:
 
 
 class Node:
-    """A host with a NIC and pods, and somebody far away who talks to these."""
+    """A host with a NIC and pods, and somebody far away who talks to these.
 
-    def __init__(self, pods: int = 1, rx_queues: int = 2) -> None:
+    What comes for a pod, a program delivers there, or else the host's stack.
+    """
+
+    def __init__(self, pods: int = 1, rx_queues: int = 2, deliver: bool = True) -> None:
         host, far, *spaces = namespaces(2 + pods)
         self.nic, self.far = simnic(host, far)
         self.nic.configure(f"{GATEWAY}/24")
@@ -145,7 +148,8 @@ class Node:
             for number, ns in enumerate(spaces, 1)
         ]
         self.host.connect(*self.pods)
-        self.host.deliver_from(self.nic)
+        if deliver:
+            self.host.deliver_from(self.nic)
         # What is not steered elsewhere comes by the first queue.
         self.nic.ns.ethtool(f"-X {self.nic.name} equal 1")
         self.split_headers("on")
