@@ -13,6 +13,7 @@ from lib.py import (
     LEASED,
     QUEUE,
     Bind,
+    Busy,
     KsftNamedVariant,
     KsftSkipEx,
     Leased,
@@ -77,9 +78,11 @@ def test_device_deleted(flags: Bind) -> None:
     """The queue is free at once, while the socket is open."""
     at = leased()
     sock = at.socket(flags)
-    at.device.ns.rtnl.dellink({"ifname": at.device.name})
-    cut_off(sock)
-    ksft_eq(at.users, set())
+    with Busy(at, sock) as busy:
+        at.device.ns.rtnl.dellink({"ifname": at.device.name})
+        cut_off(sock)
+        ksft_eq(at.users, set())
+    busy.rest(at.nic)
     again = replace(at, device=lessee(at.device.ns, at.nic, QUEUE))
     again.works(again.socket())
 
@@ -131,8 +134,9 @@ def test_unloaded(flags: Bind) -> None:
     sock = at.socket(flags)
     (other,) = namespaces(1)
     single(other)
-    unload()
-    cut_off(sock)
+    with Busy(at, sock):
+        unload()
+        cut_off(sock)
     ksft_eq(at.device.ns.devices(), set())
     ksft_eq(other.devices(), {"nk0"})
     sock.close()
@@ -153,11 +157,15 @@ def test_namespace_deleted() -> None:
 
 
 def test_nic_down() -> None:
+    """The socket waits for it."""
     at = leased()
     sock = at.socket()
-    at.nic.down()
-    ksft_eq((sock.error, sock.is_zerocopy), ("", True))
-    operational(at.nic, at.remote)
+    with Busy(at, sock) as busy:
+        at.nic.down()
+        ksft_eq((sock.error, sock.is_zerocopy), ("", True))
+        operational(at.nic, at.remote)
+        busy.flowing()
+    busy.settle(at.nic)
     at.works(sock)
 
 
@@ -198,10 +206,13 @@ def test_nic_moved() -> None:
     (other,) = namespaces(1)
     at = leased()
     sock = at.socket()
-    at.nic.ns.ip(f"link set {at.nic.name} netns {other.name}")
-    moved = replace(at, nic=Nic(other, at.nic.name))
-    operational(moved.nic, at.remote)
-    ksft_eq(moved.users, {"lease", "xsk"})
+    with Busy(at, sock) as busy:
+        at.nic.ns.ip(f"link set {at.nic.name} netns {other.name}")
+        moved = replace(at, nic=Nic(other, at.nic.name))
+        operational(moved.nic, at.remote)
+        ksft_eq(moved.users, {"lease", "xsk"})
+        busy.flowing()
+    busy.settle(moved.nic)
     moved.works(sock)
     moved.close(sock)
 

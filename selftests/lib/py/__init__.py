@@ -60,7 +60,7 @@ from .bpf import (
     ways,
 )
 from .kernel import KMEMLEAK, KernelLog, capabilities, kernel_memory, leaks
-from .leased import LEASED, QUEUE, Leased, frames_to, leased, lessee, same
+from .leased import LEASED, QUEUE, Busy, Leased, frames_to, leased, lessee, same
 from .netkit import (
     IFF_UP,
     MODES,
@@ -134,6 +134,7 @@ __all__ = [
     "Attrs",
     "Bind",
     "BpfLink",
+    "Busy",
     "Capture",
     "EthtoolFamily",
     "F",
