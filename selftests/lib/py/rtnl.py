@@ -24,6 +24,8 @@ from typing import NamedTuple, Self
 
 from net.lib.py import Netlink, NetNSEnter
 
+from .packet import SO_RCVBUFFORCE
+
 Value = int | str | bytes | Mapping[str, "Value"]
 Attrs = Mapping[str, Value]
 Decoded = dict[str, object]
@@ -408,6 +410,8 @@ class Monitor:
             self._socket = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE
             )
+        # What is not read at once is not to be lost.
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
         self._socket.bind((0, RTMGRP_LINK))
 
     def __enter__(self) -> Self:
