@@ -201,6 +201,8 @@ netdev_tx_t simnic_xmit(struct sk_buff *skb, struct net_device *dev)
 	struct netdev_queue *txq = netdev_get_tx_queue(dev, ch->idx);
 	u32 size = READ_ONCE(port->tx_size);
 
+	/* Once it is queued it may be completed, by another processor. */
+	netdev_tx_sent_queue(txq, skb->len);
 	skb_queue_tail(&ch->txq, skb);
 	if (!netif_txq_maybe_stop(txq, size - min(skb_queue_len_lockless(&ch->txq), size),
 				  1, size / 2))
@@ -307,6 +309,7 @@ bool simnic_tx_poll(struct simnic_channel *ch, int budget)
 	return more;
 }
 
+/* Nobody polls the channel, nor sends by its queue. */
 void simnic_tx_purge(struct simnic_channel *ch)
 {
 	struct simnic_frame *frame, *next;
@@ -316,4 +319,5 @@ void simnic_tx_purge(struct simnic_channel *ch)
 		kfree(frame);
 	}
 	skb_queue_purge(&ch->txq);
+	netdev_tx_reset_queue(netdev_get_tx_queue(ch->port->dev, ch->idx));
 }
