@@ -90,6 +90,21 @@ def test_no_buffers() -> None:
     ksft_gt(node.nic.counters[f"rx{QUEUE}_alloc_fail"], 0)
 
 
+def test_lost() -> None:
+    """What is lost on the way is sent again, and put where it belongs."""
+    node = Node()
+    (pod,) = node.pods
+    receiver = Receiver(pod.device, node.lend(pod, pod.device, QUEUE))
+    before = node.nic.counters
+    with node.connection(pod) as connection:
+        connection.sendall(pattern(SIZE // 2))
+        node.far.fail("wire", 3)
+        connection.sendall(pattern(SIZE // 2, SIZE // 2))
+    ksft_eq(receiver.finish(), str(SIZE))
+    node.by_ring(before, QUEUE)
+    ksft_eq(node.far.failures_left("wire"), 0)
+
+
 def test_open_nic() -> None:
     """A NIC that does not come up at once keeps what was leased of it."""
     node = Node()
@@ -121,6 +136,7 @@ def main() -> None:
             test_open,
             test_restart,
             test_no_buffers,
+            test_lost,
             test_open_nic,
             test_lease_down,
         ]

@@ -21,7 +21,6 @@ static const char *const simnic_fault_names[SIMNIC_FAULTS] = {
 	[SIMNIC_FAIL_QUEUE_DMA_DEV]	= "fail_queue_dma_dev",
 	[SIMNIC_FAIL_RX_ALLOC]		= "fail_rx_alloc",
 	[SIMNIC_FAIL_XSK_POOL]		= "fail_xsk_pool",
-	[SIMNIC_FAIL_XDP_SETUP]		= "fail_xdp_setup",
 	[SIMNIC_FAIL_OPEN]		= "fail_open",
 	[SIMNIC_FAIL_WIRE]		= "fail_wire",
 };

@@ -90,10 +90,6 @@ static int simnic_set_prog(struct simnic_port *port, struct bpf_prog *prog,
 {
 	struct bpf_prog *old;
 
-	if (prog && simnic_fails(port, SIMNIC_FAIL_XDP_SETUP)) {
-		NL_SET_ERR_MSG(extack, "simnic was asked to fail");
-		return -EIO;
-	}
 	if (prog && port->dev->mtu > simnic_xdp_max_mtu()) {
 		NL_SET_ERR_MSG(extack, "MTU too large for XDP");
 		return -EINVAL;
