@@ -3,6 +3,7 @@
  * simnic: debugfs/simnic/<port>/
  *
  * fail_*: write N, and the next N times that this is tried, it fails.
+ * csum_complete: write Y, and packets come with the sum of all their bytes.
  * queue_restart: write the number of a receive queue to restart it.
  */
 
@@ -65,6 +66,7 @@ void simnic_debugfs_add(struct simnic_port *port, unsigned int nr)
 	for (i = 0; i < SIMNIC_FAULTS; i++)
 		debugfs_create_atomic_t(simnic_fault_names[i], 0600, dir,
 					&port->faults[i]);
+	debugfs_create_bool("csum_complete", 0600, dir, &port->csum_complete);
 	debugfs_create_file("queue_restart", 0200, dir, port,
 			    &simnic_queue_restart_fops);
 }

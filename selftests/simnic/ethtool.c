@@ -12,6 +12,7 @@ const char *const simnic_stat_names[SIMNIC_STATS] = {
 	[SIMNIC_RX_ALLOC_FAIL]		= "rx%u_alloc_fail",
 	[SIMNIC_RX_DROPS]		= "rx%u_drops",
 	[SIMNIC_RX_CSUM_OK]		= "rx%u_csum_ok",
+	[SIMNIC_RX_CSUM_COMPLETE]	= "rx%u_csum_complete",
 	[SIMNIC_RX_CSUM_NONE]		= "rx%u_csum_none",
 	[SIMNIC_RX_CSUM_BAD]		= "rx%u_csum_bad",
 	[SIMNIC_RX_SPLIT]		= "rx%u_split",

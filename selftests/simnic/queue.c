@@ -263,6 +263,7 @@ static void simnic_add_stats_rx(struct simnic_channel *ch,
 	stats->alloc_fail += simnic_stat(ch, SIMNIC_RX_ALLOC_FAIL);
 	stats->hw_drops += simnic_stat(ch, SIMNIC_RX_DROPS);
 	stats->csum_unnecessary += simnic_stat(ch, SIMNIC_RX_CSUM_OK);
+	stats->csum_complete += simnic_stat(ch, SIMNIC_RX_CSUM_COMPLETE);
 	stats->csum_none += simnic_stat(ch, SIMNIC_RX_CSUM_NONE);
 	stats->csum_bad += simnic_stat(ch, SIMNIC_RX_CSUM_BAD);
 }
@@ -284,6 +285,7 @@ static void simnic_zero_stats_rx(struct netdev_queue_stats_rx *stats)
 	stats->alloc_fail = 0;
 	stats->hw_drops = 0;
 	stats->csum_unnecessary = 0;
+	stats->csum_complete = 0;
 	stats->csum_none = 0;
 	stats->csum_bad = 0;
 }

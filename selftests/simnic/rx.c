@@ -237,7 +237,18 @@ static void simnic_rx_csum(struct simnic_channel *ch, struct sk_buff *skb,
 	u32 len = flow->end - flow->l4_off;
 	__wsum sum;
 
-	if (!flow->l4 || !(ch->port->dev->features & NETIF_F_RXCSUM)) {
+	if (!(ch->port->dev->features & NETIF_F_RXCSUM)) {
+		simnic_count(ch, SIMNIC_RX_CSUM_NONE, 1);
+		return;
+	}
+	if (READ_ONCE(ch->port->csum_complete)) {
+		simnic_count(ch, SIMNIC_RX_CSUM_COMPLETE, 1);
+		skb->csum = csum_partial(frame->data + ETH_HLEN,
+					 frame->len - ETH_HLEN, 0);
+		skb->ip_summed = CHECKSUM_COMPLETE;
+		return;
+	}
+	if (!flow->l4) {
 		simnic_count(ch, SIMNIC_RX_CSUM_NONE, 1);
 		return;
 	}

@@ -46,6 +46,7 @@ enum simnic_stat {
 	SIMNIC_RX_ALLOC_FAIL,
 	SIMNIC_RX_DROPS,
 	SIMNIC_RX_CSUM_OK,
+	SIMNIC_RX_CSUM_COMPLETE,
 	SIMNIC_RX_CSUM_NONE,
 	SIMNIC_RX_CSUM_BAD,
 	SIMNIC_RX_SPLIT,
@@ -163,6 +164,7 @@ struct simnic_port {
 	u32 tx_size;
 	u32 hds_thresh;
 	bool hds;
+	bool csum_complete;
 	bool up;		/* running, with queues */
 
 	/* How frames find their queues. */

@@ -14,7 +14,8 @@ from pathlib import Path
 COMPLAINT = re.compile(
     r"WARNING|BUG|Oops|general protection|stack guard|"
     r"unregister_netdevice: waiting|possible recursive|"
-    r"refcount_t|leaked|KASAN|suspicious RCU|INFO: task"
+    r"refcount_t|leaked|KASAN|suspicious RCU|INFO: task|"
+    r"hw csum failure"
 )
 KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 
