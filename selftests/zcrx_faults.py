@@ -5,6 +5,10 @@
 Leased queues of a NIC whose operations fail.
 """
 
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from lib.py import (
     KsftNamedVariant,
     answer,
@@ -54,13 +58,23 @@ def test_open(kind: str, what: str) -> None:
     node.transfer(pod, device, leased, QUEUE)
 
 
-def test_restart() -> None:
-    """A queue that cannot be restarted serves its ring as before."""
+@contextmanager
+def receiving() -> Iterator[tuple[Node, socket.socket]]:
+    """A ring that has to get SIZE bytes, all of them in its own memory, of what
+    is sent by the connection."""
     node = Node()
     (pod,) = node.pods
     receiver = Receiver(pod.device, node.lend(pod, pod.device, QUEUE))
     before = node.nic.counters
     with node.connection(pod) as connection:
+        yield node, connection
+    ksft_eq(receiver.finish(), str(SIZE))
+    node.by_ring(before, QUEUE)
+
+
+def test_restart() -> None:
+    """A queue that cannot be restarted serves its ring as before."""
+    with receiving() as (node, connection):
         sent = 0
         for what, error in RESTART_FAULTS.items():
             node.nic.fail(what)
@@ -70,38 +84,24 @@ def test_restart() -> None:
             sent += SIZE // 4
         node.nic.restart_queue(QUEUE)
         connection.sendall(pattern(SIZE // 4, sent))
-    ksft_eq(receiver.finish(), str(SIZE))
-    node.by_ring(before, QUEUE)
 
 
 def test_no_buffers() -> None:
     """What finds no memory in the ring is lost, and sent again."""
-    node = Node()
-    (pod,) = node.pods
-    receiver = Receiver(pod.device, node.lend(pod, pod.device, QUEUE))
-    before = node.nic.counters
-    with node.connection(pod) as connection:
+    with receiving() as (node, connection):
         node.nic.fail("rx_alloc", 8)
         node.nic.restart_queue(QUEUE)
         connection.sendall(pattern(SIZE))
-    ksft_eq(receiver.finish(), str(SIZE))
-    node.by_ring(before, QUEUE)
     ksft_eq(node.nic.failures_left("rx_alloc"), 0)
     ksft_gt(node.nic.counters[f"rx{QUEUE}_alloc_fail"], 0)
 
 
 def test_lost() -> None:
     """What is lost on the way is sent again, and put where it belongs."""
-    node = Node()
-    (pod,) = node.pods
-    receiver = Receiver(pod.device, node.lend(pod, pod.device, QUEUE))
-    before = node.nic.counters
-    with node.connection(pod) as connection:
+    with receiving() as (node, connection):
         connection.sendall(pattern(SIZE // 2))
         node.far.fail("wire", 3)
         connection.sendall(pattern(SIZE // 2, SIZE // 2))
-    ksft_eq(receiver.finish(), str(SIZE))
-    node.by_ring(before, QUEUE)
     ksft_eq(node.far.failures_left("wire"), 0)
 
 
