@@ -122,7 +122,7 @@ step() {
 # failure_of LOG: the error blocks of compilers and make, or the end of the log when it has none.
 failure_of() {
 	local errors
-	errors=$(grep -nE '(^|[: ])(fatal )?error(\[E[0-9]+\])?:|No space left|^E: |^make.*\*\*\*' -A12 -- "$1" | head -n 60) || true
+	errors=$(grep -nE '(^|[: ])(fatal )?error(\[E[0-9]+\])?:|No space left|: (command )?not found$|^E: |^make.*\*\*\*' -A12 -- "$1" | head -n 60) || true
 	if [ -n "$errors" ]; then
 		printf '%s\n' "$errors"
 	else
