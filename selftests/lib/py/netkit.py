@@ -89,9 +89,12 @@ class Namespace:
 
     def clear(self) -> None:
         for name in self.devices():
-            # A device may have gone together with another one.
-            if name in self.devices():
+            try:
                 self.rtnl.dellink({"ifname": name})
+            except Refused as refusal:
+                # Gone together with another one, or with that one's namespace.
+                if refusal.error != "ENODEV":
+                    raise
 
     def sysctl(self, name: str, value: int) -> None:
         with NetNSEnter(self.name):
