@@ -7,6 +7,7 @@ Pods that receive with zero copy, from queues of a NIC that they have leased.
 import math
 import socket
 import string
+import struct
 import subprocess
 import threading
 from contextlib import suppress
@@ -96,6 +97,10 @@ class Load:
     PAUSE = 0.002
 
     def __init__(self, connection: socket.socket) -> None:
+        # Closed, it is forgotten: sent again to somebody else, it would be counted.
+        connection.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
         self._connection = connection
         self._sent = 0
         self._ended = threading.Event()
@@ -123,6 +128,7 @@ class Load:
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
         self._thread.join()
+        self._connection.close()
 
 
 def beside(pod: Pod, rx_queues: int = 2) -> Port:
