@@ -6,8 +6,10 @@ The ports of simnic, which stand in for a physical NIC, and leases of queues.
 
 import os
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from net.lib.py import (
@@ -24,8 +26,12 @@ from .netkit import Namespace, Port, operational
 
 NAMES = ("simnic0", "simnic1")
 CHANNELS = 4
+DISCARD = 9
 LOADED = Path("/sys/module/simnic")
 DEBUGFS = Path("/sys/kernel/debug/simnic")
+
+# Where ports are or have been since the module was loaded.
+_places: set[Namespace] = set()
 
 
 def _module() -> Path:
@@ -38,8 +44,12 @@ def _module() -> Path:
     return found
 
 
+@dataclass(frozen=True)
 class Nic(Port):
     """A port of simnic."""
+
+    def __post_init__(self) -> None:
+        _places.add(self.ns)
 
     @property
     def counters(self) -> dict[str, int]:
@@ -89,14 +99,47 @@ class Nic(Port):
 def load(channels: int = CHANNELS) -> None:
     """Until the end of the test case, or until unload()."""
     module = _module()
+    _places.clear()
     cmd(f"insmod {module} channels={channels}", timeout=120)
-    defer(unload)
+    defer(_clean)
 
 
 def unload() -> None:
     """Both ports go, wherever they are, and who leased queues of them."""
     if LOADED.exists():
         cmd("rmmod simnic", timeout=300)
+
+
+def _pools() -> list[dict[str, object]]:
+    """Pools of pages whose device has gone; those of others have an ifindex."""
+    return [
+        pool
+        for ns in _places
+        if ns.exists
+        for pool in ns.netdev.page_pool_get({}, dump=True)
+        if "ifindex" not in pool
+    ]
+
+
+def _free_deferred() -> None:
+    """Packets wait to be freed by the processor that they were allocated on,
+    which does so when it next receives some."""
+    processors = os.sched_getaffinity(0)
+    ip("link set lo up")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for processor in processors:
+            os.sched_setaffinity(0, {processor})
+            sock.sendto(b"", ("127.0.0.1", DISCARD))
+    os.sched_setaffinity(0, processors)
+
+
+def _clean() -> None:
+    """Nobody keeps pages of a port that has gone, once its users have: kmemleak
+    knows nothing of pages."""
+    unload()
+    _free_deferred()
+    ksft_busy_wait(lambda: not _pools(), sleep=0.1, deadline=30, comment="pages stay")
+    ksft_eq(_pools(), [])
 
 
 def simnic(
