@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The flags of a network device.
+//!
+//! C headers: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h),
+//! [`include/linux/netdev_features.h`](srctree/include/linux/netdev_features.h)
 
 use crate::{
     bindings,

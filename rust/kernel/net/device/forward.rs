@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Packets on their way to another device of this host.
+//!
+//! C headers: [`include/linux/etherdevice.h`](srctree/include/linux/etherdevice.h),
+//! [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
 use super::NetDevice;
 use crate::{

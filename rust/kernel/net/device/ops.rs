@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The operations of a network device, as C calls them.
+//!
+//! C headers: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h),
+//! [`include/linux/ethtool.h`](srctree/include/linux/ethtool.h)
 
 use super::{
     programs::Slot,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! BPF programs that are attached to devices.
+//!
+//! C header: [`include/linux/bpf_mprog.h`](srctree/include/linux/bpf_mprog.h)
 
 #[cfg(CONFIG_BPF_SYSCALL)]
 use super::{

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The attributes that links of all kinds have.
+//!
+//! C header: [`include/uapi/linux/if_link.h`](srctree/include/uapi/linux/if_link.h)
 
 use crate::{
     bindings,

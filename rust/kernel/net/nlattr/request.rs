@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Requests made by hand, for tests of what drivers make of them.
+//!
+//! C header: [`include/net/netlink.h`](srctree/include/net/netlink.h)
 
 use super::{
     AttrSet,
