@@ -262,7 +262,8 @@ impl<T: LinkOps> Primed<T> {
         )?;
 
         // SAFETY: The link is ours and does not move, as it is in a box. The operations are those
-        // of its kind, and live as long as the kernel.
+        // of its kind, and live as long as the kernel: no module can call this, as
+        // `bpf_link_init()` is not exported.
         unsafe {
             bindings::bpf_link_init(
                 link.as_raw(),

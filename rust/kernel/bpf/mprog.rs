@@ -81,7 +81,7 @@ pub struct Position {
 ///
 /// - [`Target::hook`] always returns the same hook for the same object, and for no other one.
 /// - [`Hook::close`] is called before the object is freed, a grace period ahead of it at least, and
-///   after that [`Target::is_open`] does not become true again.
+///   from then on [`Target::is_open`] is false.
 pub unsafe trait Target: Sync + Sized + 'static {
     /// The type of the links to such objects (`BPF_LINK_TYPE_*`).
     const LINK_TYPE: u32;
@@ -103,8 +103,9 @@ pub unsafe trait Target: Sync + Sized + 'static {
 ///
 /// # Invariants
 ///
-/// Valid, and part of the bundle of a [`Hook`]. The pointers to programs end with a null pointer;
-/// what is before it stays valid for a grace period after the entry was last active.
+/// Valid, and part of the bundle of a [`Hook`]. The pointers to programs end with a null pointer; a
+/// program stays valid for a grace period after it was taken out or replaced, as all programs do
+/// after their last reference has gone.
 #[repr(transparent)]
 struct Entry(Opaque<bindings::bpf_mprog_entry>);
 
@@ -189,12 +190,10 @@ impl<T: Target> Hook<T> {
                 return result;
             }
             // SAFETY: By the invariants of `Entry`, the program is valid until a grace period after
-            // it was taken out, which cannot end while `guard` exists.
-            let prog = unsafe { Prog::from_raw(prog) };
-
-            // SAFETY: By the type invariants, the program is of a type that runs on packets from
-            // their MAC header on, where the caller guarantees that the data starts.
-            result = unsafe { prog.run(skb, context) };
+            // it was taken out, which cannot end while `guard` exists. By the type invariants, it
+            // is of a type that runs on packets from their MAC header on, where the caller
+            // guarantees that the data starts.
+            result = unsafe { Prog::run(prog, skb, context) };
             if result != NEXT {
                 return result;
             }

@@ -42,7 +42,7 @@ impl Prog {
     ///
     /// # Safety
     ///
-    /// `ptr` must point to a program that stays valid for the whole of `'a`.
+    /// `ptr` must point to a program to which somebody holds a reference for the whole of `'a`.
     #[inline(always)]
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::bpf_prog) -> &'a Self {
         // SAFETY: The caller guarantees the validity; `Self` is transparent over the C type.
@@ -105,23 +105,28 @@ impl Prog {
         unsafe { (*self.as_raw()).type_ }
     }
 
-    /// Runs the program on a packet, and returns what it returns.
+    /// Runs a program on a packet, and returns what it returns.
     ///
     /// The program may change whatever [`Packet`] allows to be changed, and the packet's data.
     ///
     /// # Safety
     ///
-    /// The program must be of a type that runs on packets whose data starts with their MAC header,
-    /// as `BPF_PROG_TYPE_SCHED_CLS` does, and this must be such a packet.
+    /// The program must be valid, though nobody need hold a reference any more. It must be of a
+    /// type that runs on packets whose data starts with their MAC header, as
+    /// `BPF_PROG_TYPE_SCHED_CLS` does, and this must be such a packet.
     #[inline(always)]
-    pub unsafe fn run(&self, skb: &Packet, _context: &NetCtx) -> i32 {
+    pub(super) unsafe fn run(
+        prog: *mut bindings::bpf_prog,
+        skb: &Packet,
+        _context: &NetCtx,
+    ) -> i32 {
         // SAFETY: The packet is valid and ours.
         unsafe { bindings::bpf_compute_data_pointers(skb.as_raw()) };
 
-        // SAFETY: The caller guarantees that the packet is what this program runs on. `_context`
-        // proves that the task has a context for the helpers that the program calls, and that it
-        // cannot be migrated to another CPU.
-        unsafe { bindings::bpf_prog_run(self.as_raw(), skb.as_raw().cast()) as i32 }
+        // SAFETY: The caller guarantees that the program is valid, and the packet what it runs on.
+        // `_context` proves that the task has a context for the helpers that the program calls, and
+        // that it cannot be migrated to another CPU.
+        unsafe { bindings::bpf_prog_run(prog, skb.as_raw().cast()) as i32 }
     }
 }
 
@@ -139,7 +144,7 @@ impl Eq for Prog {}
 unsafe impl AlwaysRefCounted for Prog {
     #[inline]
     fn inc_ref(&self) {
-        // SAFETY: The reference proves that the program is alive.
+        // SAFETY: Who made the reference guarantees that somebody keeps the program alive.
         unsafe { bindings::bpf_prog_inc(self.as_raw()) };
     }
 
