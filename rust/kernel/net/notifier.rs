@@ -56,7 +56,7 @@ impl<'a> Event<'a> {
 }
 
 /// Somebody who wants to know what happens to network devices.
-pub trait Notifier: Sync {
+pub trait Notifier: Sync + 'static {
     /// Called with the RTNL held. May sleep.
     fn notify(&self, event: Event<'_>, rtnl: &Rtnl);
 }
