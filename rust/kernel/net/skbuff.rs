@@ -57,10 +57,8 @@ impl TxContext {
 pub enum XmitResult {
     /// The packet is on its way.
     Sent,
-    /// The packet was dropped, and freed; it counts as sent for the sender.
+    /// The packet was dropped, and freed, which the sender may be told.
     Dropped,
-    /// The device cannot take the packet now; the sender keeps it, and tries again later.
-    Busy(SkBuff),
 }
 
 impl XmitResult {
@@ -70,12 +68,6 @@ impl XmitResult {
         match self {
             Self::Sent => bindings::netdev_tx_t::NETDEV_TX_OK,
             Self::Dropped => bindings::netdev_tx_t(bindings::NET_XMIT_DROP as c_int),
-            Self::Busy(skb) => {
-                // The caller still owns the packet.
-                let _ = skb.into_raw();
-
-                bindings::netdev_tx_t::NETDEV_TX_BUSY
-            }
         }
     }
 }
