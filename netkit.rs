@@ -33,6 +33,7 @@ use kernel::{
             Flag,
             KillList,
             LinkStats,
+            LockClasses,
             MacChange,
             Name,
             NewDevice,
@@ -126,7 +127,10 @@ impl kernel::Module for NetkitModule {
 /// The driver.
 struct Netkit;
 
-static DEVICE_OPS: Ops<Netkit> = Ops::new().with_peer_entry(peer_entry!(netkit_peer_dev, Netkit));
+static LOCK_CLASSES: LockClasses = LockClasses::new();
+
+static DEVICE_OPS: Ops<Netkit> =
+    Ops::new(&LOCK_CLASSES).with_peer_entry(peer_entry!(netkit_peer_dev, Netkit));
 
 static LINK_TABLE: LinkTable<Netkit> = LinkTable::new();
 

@@ -9,6 +9,7 @@ use kernel::{
             Driver,
             Flag,
             LinkStats,
+            LockClasses,
             NewDevice,
             NewLink,
             Ops,
@@ -56,7 +57,8 @@ impl kernel::Module for DummyModule {
 
 struct Dummy;
 
-static DEVICE_OPS: Ops<Dummy> = Ops::new();
+static LOCK_CLASSES: LockClasses = LockClasses::new();
+static DEVICE_OPS: Ops<Dummy> = Ops::new(&LOCK_CLASSES);
 static LINK_TABLE: LinkTable<Dummy> = LinkTable::new();
 
 nl_attributes! {

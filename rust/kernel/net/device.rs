@@ -72,6 +72,7 @@ pub use flags::{
 pub use forward::Forward;
 pub use ops::{
     peer_entry,
+    LockClasses,
     Ops,
     PeerEntry, //
 };

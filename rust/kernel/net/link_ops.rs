@@ -423,7 +423,7 @@ impl<T: LinkOps> LinkTable<T> {
 ///
 /// ```
 /// # use kernel::net::{
-/// #     device::{Device, Driver, NewDevice, NewLink, Ops, Setup},
+/// #     device::{Device, Driver, LockClasses, NewDevice, NewLink, Ops, Setup},
 /// #     link_ops::{LinkOps, LinkTable, NewLinkParams, Registration},
 /// #     rtnl::Rtnl,
 /// #     skbuff::{SkBuff, TxContext, XmitResult},
@@ -458,7 +458,8 @@ impl<T: LinkOps> LinkTable<T> {
 /// }
 ///
 /// // `impl Driver for Sink` is left out here, see `Ops`.
-/// # static OPS: Ops<Sink> = Ops::new();
+/// # static LOCKS: LockClasses = LockClasses::new();
+/// # static OPS: Ops<Sink> = Ops::new(&LOCKS);
 /// # #[vtable]
 /// # impl Driver for Sink {
 /// #     type Data = ();

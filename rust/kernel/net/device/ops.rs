@@ -47,14 +47,15 @@ use core::{
 ///
 /// ```
 /// use kernel::net::{
-///     device::{Device, Driver, Ops, Setup},
+///     device::{Device, Driver, LockClasses, Ops, Setup},
 ///     skbuff::{SkBuff, TxContext, XmitResult},
 /// };
 ///
 /// /// Devices that swallow what they are given.
 /// struct Sink;
 ///
-/// static SINK_OPS: Ops<Sink> = Ops::new();
+/// static SINK_LOCKS: LockClasses = LockClasses::new();
+/// static SINK_OPS: Ops<Sink> = Ops::new(&SINK_LOCKS);
 ///
 /// #[vtable]
 /// impl Driver for Sink {
@@ -84,38 +85,50 @@ pub struct Ops<T: Driver> {
     netdev: bindings::net_device_ops,
     ethtool: bindings::ethtool_ops,
     queues: bindings::netdev_queue_mgmt_ops,
-    locks: LockClasses,
+    locks: &'static LockClasses,
     _p: PhantomData<fn() -> T>,
 }
 
-// SAFETY: The tables are constant; the lock classes belong to lockdep, which synchronises itself.
+// SAFETY: The tables are constant.
 unsafe impl<T: Driver> Sync for Ops<T> {}
 
-/// The lock classes of the devices of a driver.
+/// The lock classes of the devices of a driver, for a static of the driver.
 ///
 /// Devices can be stacked, and then the locks of one are taken under those of the other; with
 /// classes of their own for each driver, lockdep does not take that for a recursion.
-struct LockClasses {
+///
+/// They are apart from [`Ops`], which as a constant lies in memory that cannot be written to.
+pub struct LockClasses {
     tx_busylock: Opaque<bindings::lock_class_key>,
     xmit_lock: Opaque<bindings::lock_class_key>,
     addr_list_lock: Opaque<bindings::lock_class_key>,
     instance_lock: Opaque<bindings::lock_class_key>,
 }
 
-impl<T: Driver> Ops<T> {
-    /// Makes the operations of driver `T`.
+// SAFETY: The keys belong to lockdep, which synchronises itself.
+unsafe impl Sync for LockClasses {}
+
+impl LockClasses {
+    /// Makes lock classes.
     #[expect(clippy::new_without_default, reason = "is of use in a static only")]
     pub const fn new() -> Self {
+        Self {
+            tx_busylock: Opaque::zeroed(),
+            xmit_lock: Opaque::zeroed(),
+            addr_list_lock: Opaque::zeroed(),
+            instance_lock: Opaque::zeroed(),
+        }
+    }
+}
+
+impl<T: Driver> Ops<T> {
+    /// Makes the operations of driver `T`, whose devices have these lock classes.
+    pub const fn new(locks: &'static LockClasses) -> Self {
         Self {
             netdev: Self::NETDEV,
             ethtool: Self::ETHTOOL,
             queues: Self::QUEUES,
-            locks: LockClasses {
-                tx_busylock: Opaque::zeroed(),
-                xmit_lock: Opaque::zeroed(),
-                addr_list_lock: Opaque::zeroed(),
-                instance_lock: Opaque::zeroed(),
-            },
+            locks,
             _p: PhantomData,
         }
     }
@@ -210,7 +223,7 @@ impl<T: Driver> Ops<T> {
     ///
     /// `dev` must be a device of driver `T` that is being registered.
     unsafe extern "C" fn init(dev: *mut bindings::net_device) -> c_int {
-        let locks = &T::ops().locks;
+        let locks = T::ops().locks;
 
         // SAFETY: The caller guarantees that the device is valid and its queues are allocated. The
         // keys live in a static.
@@ -228,7 +241,8 @@ impl<T: Driver> Ops<T> {
 
     /// # Safety
     ///
-    /// `dev` must be a device of driver `T` that is being unregistered, with the RTNL held.
+    /// `dev` must be a device of driver `T` that is being unregistered, or whose registration has
+    /// failed after [`Self::init`], with the RTNL held.
     unsafe extern "C" fn uninit(dev: *mut bindings::net_device) {
         // SAFETY: The caller guarantees that the device is valid and of this driver.
         let dev = unsafe { Device::<T>::from_raw(dev) };

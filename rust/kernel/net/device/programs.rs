@@ -84,7 +84,7 @@ impl<T: Target> Slot for Hook<T> {
 ///     bindings,
 ///     bpf::{mprog::{Hook, NEXT}, Attach, NetCtx, Place},
 ///     net::{
-///         device::{Device, Driver, NetDevice, Ops, RunsPrograms, Setup},
+///         device::{Device, Driver, LockClasses, NetDevice, Ops, RunsPrograms, Setup},
 ///         rtnl::Rtnl,
 ///         skbuff::{SkBuff, TxContext, XmitResult},
 ///     },
@@ -94,7 +94,8 @@ impl<T: Target> Slot for Hook<T> {
 /// /// Devices that receive what they send, if their programs let it through.
 /// struct Mirror;
 ///
-/// static MIRROR_OPS: Ops<Mirror> = Ops::new();
+/// static MIRROR_LOCKS: LockClasses = LockClasses::new();
+/// static MIRROR_OPS: Ops<Mirror> = Ops::new(&MIRROR_LOCKS);
 ///
 /// #[vtable]
 /// impl Driver for Mirror {
