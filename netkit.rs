@@ -350,7 +350,6 @@ impl Driver for Netkit {
 
         dev.set_max_mtu(ETH_MAX_MTU);
         dev.add_flags(Flag::NoArp.into());
-        dev.clear_priv_flags(PrivFlag::TxSkbSharing.into());
         dev.add_priv_flags(
             PrivFlag::LiveAddrChange
                 | PrivFlag::PhonyHeadroom

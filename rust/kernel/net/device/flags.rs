@@ -38,9 +38,6 @@ impl_flags!(
         /// netpoll must not be used on the device.
         DisableNetpoll = bindings::netdev_priv_flags_IFF_DISABLE_NETPOLL,
 
-        /// The driver copes with a packet that has other users when it is sent.
-        TxSkbSharing = bindings::netdev_priv_flags_IFF_TX_SKB_SHARING,
-
         /// The hardware address may be changed while the interface is up.
         LiveAddrChange = bindings::netdev_priv_flags_IFF_LIVE_ADDR_CHANGE,
 

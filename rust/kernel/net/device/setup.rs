@@ -201,7 +201,12 @@ impl<T: Driver> Setup<T> {
         }
 
         // SAFETY: The device is valid, not registered, and ours.
-        T::setup(unsafe { Self::from_raw(dev) });
+        let dev = unsafe { Self::from_raw(dev) };
+
+        // A driver owns the packets that it is given. `ether_setup()` allows them to have others
+        // who use them.
+        dev.set_priv_flags(dev.priv_flags() & !bindings::netdev_priv_flags_IFF_TX_SKB_SHARING);
+        T::setup(dev);
     }
 
     /// Borrows a device that is being set up from its C pointer.
@@ -256,11 +261,6 @@ impl<T: Driver> Setup<T> {
     /// Adds flags between the driver and the stack.
     pub fn add_priv_flags(&self, flags: PrivFlags) {
         self.set_priv_flags(self.priv_flags() | u32::from(flags));
-    }
-
-    /// Takes away flags between the driver and the stack that Ethernet devices have by default.
-    pub fn clear_priv_flags(&self, flags: PrivFlags) {
-        self.set_priv_flags(self.priv_flags() & !u32::from(flags));
     }
 
     fn priv_flags(&self) -> u32 {
