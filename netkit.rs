@@ -169,7 +169,7 @@ impl Netkit {
         let name = own.and_then(|info| info.attrs().name()).unwrap_or(NAME);
 
         let mut peer =
-            UnregisteredDevice::create(params.peer_net, &name, attrs, params.extack, rtnl)?;
+            UnregisteredDevice::create(params, &name, attrs, rtnl)?;
 
         peer.inherit_tso_max(dev);
         Self::configure(&peer, config, config.peer.has_address());

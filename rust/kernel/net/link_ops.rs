@@ -149,25 +149,26 @@ pub trait LinkOps: Driver {
 }
 
 impl<'a, T: LinkOps> UnregisteredDevice<'a, T> {
-    /// Allocates a device and applies the attributes to it that links of all kinds have, as if it
-    /// had been asked for on its own.
+    /// Allocates the second device of a pair that is asked for, and applies the attributes to it
+    /// that links of all kinds have, as if it had been asked for on its own.
+    ///
+    /// The request proves that the kind is registered: when it no longer is, its devices go.
     pub fn create(
-        net: &Namespace,
+        params: &NewLinkParams<'_, T>,
         name: &Name,
         attrs: AttrSet<'_, LinkAttrs>,
-        extack: ExtAck<'_>,
         _rtnl: &'a Rtnl,
     ) -> Result<Self> {
         // SAFETY: The RTNL is held, the table belongs to this kind, and the attributes are those of
         // links, all of which were validated.
         let dev = from_err_ptr(unsafe {
             bindings::rtnl_create_link(
-                net.as_raw(),
+                params.peer_net.as_raw(),
                 name.as_ptr(),
                 name.assigned(),
                 T::table().as_raw(),
                 attrs.as_raw(),
-                extack.as_raw(),
+                params.extack.as_raw(),
             )
         })?;
 
