@@ -383,13 +383,27 @@ impl KillList<'_> {
     ///
     /// Does nothing to a device that is on such a list already, or beyond.
     pub fn add(&mut self, dev: &NetDevice, rtnl: &Rtnl) {
-        // SAFETY: The device is valid, and the RTNL protects the list that it may be on.
-        let queued = unsafe { bindings::unregister_netdevice_queued(dev.as_raw()) };
-
-        if setup::is_registered(dev, rtnl) && !queued {
+        if setup::can_unregister(dev, rtnl) {
             // SAFETY: The device is registered and on no list, and by the type invariants ours is
             // valid and will be seen to.
             unsafe { bindings::unregister_netdevice_queue(dev.as_raw(), self.0.get()) };
+        }
+    }
+
+    /// Moves a device that is on a list already to its end: it is the latest that was asked for.
+    ///
+    /// # Safety
+    ///
+    /// `list` must be valid, and the device on no other list.
+    pub(super) unsafe fn move_to_end(
+        list: *mut bindings::list_head,
+        dev: &NetDevice,
+        _rtnl: &Rtnl,
+    ) {
+        // SAFETY: The device is valid, and the RTNL protects the list that it may be on.
+        if unsafe { bindings::unregister_netdevice_queued(dev.as_raw()) } {
+            // SAFETY: The caller guarantees that the list, on which the device is, is valid.
+            unsafe { bindings::unregister_netdevice_queue(dev.as_raw(), list) };
         }
     }
 }

@@ -365,15 +365,19 @@ impl<T: LinkOps> LinkTable<T> {
 
     /// # Safety
     ///
-    /// `dev` must be a device of this kind, `head` a list that the caller unregisters under the
-    /// RTNL, which must be held.
+    /// `dev` must be a device of this kind that is on no list to be unregistered but `head`, which
+    /// the caller unregisters under the RTNL; that must be held.
     unsafe extern "C" fn dellink(dev: *mut bindings::net_device, head: *mut bindings::list_head) {
         // SAFETY: The caller guarantees that the RTNL is held.
         let rtnl = unsafe { Rtnl::assume_held() };
         // SAFETY: The caller guarantees that the device is valid and of this kind.
         let dev = unsafe { Device::from_raw(dev) };
-        // SAFETY: The caller guarantees that the list is valid and will be seen to.
-        let mut kill = unsafe { KillList::from_raw(head) };
+        // SAFETY: The caller guarantees that the list is valid and will be seen to, and that no
+        // other one has the device.
+        let mut kill = unsafe {
+            KillList::move_to_end(head, dev, rtnl);
+            KillList::from_raw(head)
+        };
 
         T::delete_link(dev, &mut kill, rtnl);
     }

@@ -75,6 +75,12 @@ pub(super) fn is_registered(dev: &NetDevice, _rtnl: &Rtnl) -> bool {
     u32::from(state) == bindings::netdev_reg_state_NETREG_REGISTERED
 }
 
+/// Tells whether a device is registered and nobody is about to change that.
+pub(super) fn can_unregister(dev: &NetDevice, rtnl: &Rtnl) -> bool {
+    // SAFETY: The device is valid, and the RTNL protects the list that it may be on.
+    is_registered(dev, rtnl) && !unsafe { bindings::unregister_netdevice_queued(dev.as_raw()) }
+}
+
 /// The counters that a device keeps for each CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -531,8 +537,13 @@ impl<T: Driver> Deref for Registered<'_, T> {
 
 impl<T: Driver> Drop for Registered<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants the device was registered, and the RTNL is held.
-        unsafe { bindings::unregister_netdevice_queue(self.as_raw(), core::ptr::null_mut()) };
+        // SAFETY: By the type invariants the RTNL is held.
+        let rtnl = unsafe { Rtnl::assume_held() };
+
+        if can_unregister(self, rtnl) {
+            // SAFETY: The device is registered, on no list, and the RTNL is held.
+            unsafe { bindings::unregister_netdevice_queue(self.as_raw(), core::ptr::null_mut()) };
+        }
     }
 }
 
