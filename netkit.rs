@@ -64,16 +64,15 @@ use kernel::{
             MsgWriter, //
         },
         notifier,
-        queue::Locked,
+        queue::{
+            AddedQueue,
+            Locked, //
+        },
         rtnl::Rtnl,
         skbuff::{
             SkBuff,
             TxContext,
             XmitResult, //
-        },
-        xsk::{
-            Command,
-            Wakeup, //
         },
     },
     prelude::*,
@@ -168,8 +167,7 @@ impl Netkit {
         let attrs = own.map_or(params.link, |info| info.attrs());
         let name = own.and_then(|info| info.attrs().name()).unwrap_or(NAME);
 
-        let mut peer =
-            UnregisteredDevice::create(params, &name, attrs, rtnl)?;
+        let mut peer = UnregisteredDevice::create(params, &name, attrs, rtnl)?;
 
         peer.inherit_tso_max(dev);
         Self::configure(&peer, config, config.peer.has_address());
@@ -439,16 +437,12 @@ impl Driver for Netkit {
         }
     }
 
-    fn create_queue(dev: &Locked<'_, Self>, extack: ExtAck<'_>) -> Result<u32> {
+    fn create_queue<'a>(dev: &'a Locked<'_, Self>, extack: ExtAck<'_>) -> Result<AddedQueue<'a>> {
         netkit_rxq::create_queue(dev, extack)
     }
 
-    fn setup_xdp(dev: &Locked<'_, Self>, command: Command<'_>) -> Result {
-        netkit_rxq::setup_xdp(dev, command)
-    }
-
-    fn wake_xsk(_dev: &Device<Self>, wakeup: Wakeup<'_>) -> Result {
-        wakeup.forward()
+    fn accept_xsk(dev: &Locked<'_, Self>) -> Result {
+        netkit_rxq::accept_xsk(dev)
     }
 }
 

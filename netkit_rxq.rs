@@ -21,13 +21,11 @@ use kernel::{
         },
         queue::{
             for_each_lessee,
+            AddedQueue,
             Locked, //
         },
         rtnl::Rtnl,
-        xsk::{
-            self,
-            Command, //
-        },
+        xsk, //
     },
     prelude::*, //
 };
@@ -47,7 +45,10 @@ pub(crate) fn xdp_features() -> XdpFeatures {
 /// Makes one more receive queue, for one of a physical device that is being leased.
 ///
 /// The primary of a pair is for those who manage it, and the queues are for those who use it.
-pub(crate) fn create_queue(dev: &Locked<'_, Netkit>, extack: ExtAck<'_>) -> Result<u32> {
+pub(crate) fn create_queue<'a>(
+    dev: &'a Locked<'_, Netkit>,
+    extack: ExtAck<'_>,
+) -> Result<AddedQueue<'a>> {
     let data = dev.data();
 
     if data.pairing == Pairing::Pair && data.primary {
@@ -63,17 +64,12 @@ pub(crate) fn create_queue(dev: &Locked<'_, Netkit>, extack: ExtAck<'_>) -> Resu
     })
 }
 
-/// Sets up AF_XDP: a pool of buffers goes to the physical device whose queue was leased.
-pub(crate) fn setup_xdp(dev: &Locked<'_, Netkit>, command: Command<'_>) -> Result {
-    match command {
-        Command::SetupPool(_) if dev.data().pairing == Pairing::Pair => Err(EOPNOTSUPP),
-        Command::SetupPool(pool) => {
-            let queue = dev.rx_queue(pool.queue()).ok_or(EINVAL)?;
-
-            pool.forward(&queue.leased().ok_or(EOPNOTSUPP)?)
-        }
-        Command::SetupProg => Err(EOPNOTSUPP),
-        Command::Other => Err(EINVAL),
+/// Lets AF_XDP sockets be put on the queues of a single device. Packets for a pair come by the
+/// stack.
+pub(crate) fn accept_xsk(dev: &Locked<'_, Netkit>) -> Result {
+    match dev.data().pairing {
+        Pairing::Single => Ok(()),
+        Pairing::Pair => Err(EOPNOTSUPP),
     }
 }
 

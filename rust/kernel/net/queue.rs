@@ -14,10 +14,17 @@
 //! # Examples
 //!
 //! ```
-//! use kernel::net::{device::Driver, ext_ack::ExtAck, queue::Locked};
+//! use kernel::net::{
+//!     device::Driver,
+//!     ext_ack::ExtAck,
+//!     queue::{AddedQueue, Locked},
+//! };
 //!
 //! /// What a driver whose devices may lease any number of queues does when one is leased.
-//! fn create_queue<T: Driver>(dev: &Locked<'_, T>, extack: ExtAck<'_>) -> Result<u32> {
+//! fn create_queue<'a, T: Driver>(
+//!     dev: &'a Locked<'_, T>,
+//!     extack: ExtAck<'_>,
+//! ) -> Result<AddedQueue<'a>> {
 //!     if dev.is_full() {
 //!         extack.set_msg(c"All queues of the device are in use");
 //!     }
@@ -81,15 +88,17 @@ impl<'a, T: Driver> Locked<'a, T> {
         unsafe { RxQueue::get(self.0, index) }
     }
 
-    /// Takes one more receive queue into use, and returns its index.
+    /// Takes one more receive queue into use.
     ///
     /// Fails with [`EINVAL`] if all are in use, and with [`ENOMEM`].
-    pub fn add_rx_queue(&self) -> Result<u32> {
+    pub fn add_rx_queue(&self) -> Result<AddedQueue<'_>> {
         let count = real_rx_queues(self.0);
 
         // SAFETY: The device is valid and locked.
         to_result(unsafe { bindings::netif_set_real_num_rx_queues(self.0.as_raw(), count + 1) })?;
-        Ok(count)
+
+        // INVARIANT: The queue was not in use before.
+        Ok(AddedQueue(count, PhantomData))
     }
 
     /// Tells whether all receive queues that the device was created with are in use.
@@ -104,6 +113,20 @@ impl<T: Driver> Deref for Locked<'_, T> {
 
     #[inline]
     fn deref(&self) -> &Device<T> {
+        self.0
+    }
+}
+
+/// A receive queue that a virtual device has just taken into use.
+///
+/// # Invariants
+///
+/// The queue has leased none.
+pub struct AddedQueue<'a>(u32, PhantomData<&'a NetDevice>);
+
+impl AddedQueue<'_> {
+    /// Returns the index of the queue.
+    pub fn index(&self) -> u32 {
         self.0
     }
 }

@@ -2,21 +2,9 @@
 
 //! XDP sockets (AF_XDP) on devices that have leased the queues of others.
 //!
-//! # Examples
-//!
-//! ```
-//! use kernel::net::{device::Driver, queue::Locked, xsk::Command};
-//!
-//! /// What a driver does that leaves XDP sockets to the physical device.
-//! fn setup_xdp<T: Driver>(dev: &Locked<'_, T>, command: Command<'_>) -> Result {
-//!     let Command::SetupPool(pool) = command else {
-//!         return Err(EOPNOTSUPP);
-//!     };
-//!     let queue = dev.rx_queue(pool.queue()).ok_or(EINVAL)?;
-//!
-//!     pool.forward(&queue.leased().ok_or(EOPNOTSUPP)?)
-//! }
-//! ```
+//! A driver that lets user space do so
+//! ([`Driver::accept_xsk`](super::device::Driver::accept_xsk)) leaves the rest to this module: what
+//! is asked of the virtual device is handed to the physical one, whose queue was leased.
 //!
 //! C headers: [`include/net/xdp_sock_drv.h`](srctree/include/net/xdp_sock_drv.h),
 //! [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
@@ -42,10 +30,10 @@ pub fn features() -> XdpFeatures {
 }
 
 /// What a device is asked to do about XDP. C: `struct netdev_bpf`.
-pub enum Command<'a> {
+pub(crate) enum Command<'a> {
     /// A pool of buffers for a queue is to be put in place, or to be taken away.
     SetupPool(PoolSetup<'a>),
-    /// A program is to be attached or detached.
+    /// An XDP program is to be attached or detached.
     SetupProg,
     /// Something else.
     Other,
@@ -75,17 +63,17 @@ impl<'a> Command<'a> {
 /// # Invariants
 ///
 /// The command is `XDP_SETUP_XSK_POOL`.
-pub struct PoolSetup<'a>(&'a bindings::netdev_bpf);
+pub(crate) struct PoolSetup<'a>(&'a bindings::netdev_bpf);
 
 impl PoolSetup<'_> {
     /// Returns the index of the queue.
-    pub fn queue(&self) -> u32 {
+    pub(crate) fn queue(&self) -> u32 {
         // SAFETY: By the type invariants, this is the variant.
         u32::from(unsafe { self.0.__bindgen_anon_1.xsk.queue_id })
     }
 
     /// Tells whether a pool is to be put in place.
-    pub fn installs(&self) -> bool {
+    pub(crate) fn installs(&self) -> bool {
         // SAFETY: By the type invariants, this is the variant.
         !unsafe { self.0.__bindgen_anon_1.xsk.pool }.is_null()
     }
@@ -94,7 +82,7 @@ impl PoolSetup<'_> {
     ///
     /// Fails with [`EOPNOTSUPP`] if that device does not serve XDP sockets, with [`EBUSY`] if one
     /// of its queues has a memory provider, or with what the device returns.
-    pub fn forward(&self, to: &Leased<'_>) -> Result {
+    pub(crate) fn forward(&self, to: &Leased<'_>) -> Result {
         let dev = to.device().as_raw();
         // SAFETY: The device is valid; its operations are set once.
         let ops = unsafe { &*(*dev).netdev_ops };
@@ -128,27 +116,16 @@ impl PoolSetup<'_> {
     }
 }
 
-/// The queue that was leased for which a device is woken up, and what for: `XDP_WAKEUP_*`.
-pub struct Wakeup<'a> {
-    leased: Leased<'a>,
-    flags: u32,
-}
+/// Wakes up the physical device for a queue that was leased, and for what: `XDP_WAKEUP_*`. Does not
+/// sleep.
+///
+/// Fails with [`EOPNOTSUPP`] if that device does not serve XDP sockets, or with what the device
+/// returns.
+pub(crate) fn wake(leased: Leased<'_>, flags: u32) -> Result {
+    let dev = leased.device().as_raw();
+    // SAFETY: The device is valid; its operations are set once.
+    let wakeup = unsafe { (*(*dev).netdev_ops).ndo_xsk_wakeup }.ok_or(EOPNOTSUPP)?;
 
-impl<'a> Wakeup<'a> {
-    pub(crate) fn new(leased: Leased<'a>, flags: u32) -> Self {
-        Self { leased, flags }
-    }
-
-    /// Wakes up the physical device.
-    ///
-    /// Fails with [`EOPNOTSUPP`] if that device does not serve XDP sockets, or with what the device
-    /// returns. Must not sleep.
-    pub fn forward(self) -> Result {
-        let dev = self.leased.device().as_raw();
-        // SAFETY: The device is valid; its operations are set once.
-        let wakeup = unsafe { (*(*dev).netdev_ops).ndo_xsk_wakeup }.ok_or(EOPNOTSUPP)?;
-
-        // SAFETY: The device is valid, and the operation its own.
-        to_result(unsafe { wakeup(dev, self.leased.index(), self.flags) })
-    }
+    // SAFETY: The device is valid, and the operation its own.
+    to_result(unsafe { wakeup(dev, leased.index(), flags) })
 }

@@ -20,16 +20,15 @@ use crate::{
     },
     net::{
         ext_ack::ExtAck,
-        queue::Locked,
+        queue::{
+            AddedQueue,
+            Locked, //
+        },
         rtnl::Rtnl,
         skbuff::{
             SkBuff,
             TxContext,
             XmitResult, //
-        },
-        xsk::{
-            Command,
-            Wakeup, //
         },
     },
     prelude::*, //
@@ -117,21 +116,17 @@ pub trait Driver: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Makes one more receive queue, for which a queue of a physical device is then leased, and
-    /// returns its index. The devices of a driver that has this are virtual.
-    fn create_queue(_dev: &Locked<'_, Self>, _extack: ExtAck<'_>) -> Result<u32> {
+    /// Makes one more receive queue, for which a queue of a physical device is then leased. The
+    /// devices of a driver that has this are virtual.
+    fn create_queue<'a>(_dev: &'a Locked<'_, Self>, _extack: ExtAck<'_>) -> Result<AddedQueue<'a>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Called to change what XDP does on the device. The devices of a driver that has this are
-    /// virtual, and it has [`Driver::create_queue`] too: without that, they would not be locked.
-    fn setup_xdp(_dev: &Locked<'_, Self>, _command: Command<'_>) -> Result {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Called when user space has work for an XDP socket on a queue that was leased. Called under
-    /// RCU; must not sleep.
-    fn wake_xsk(_dev: &Device<Self>, _wakeup: Wakeup<'_>) -> Result {
+    /// Tells whether XDP sockets may be put on queues that the device has leased, where the
+    /// physical device serves them, without copying; fails if not.
+    ///
+    /// A driver that has this has [`Driver::create_queue`] too.
+    fn accept_xsk(_dev: &Locked<'_, Self>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }

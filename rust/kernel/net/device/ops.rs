@@ -28,8 +28,8 @@ use crate::{
             TxContext, //
         },
         xsk::{
-            Command,
-            Wakeup, //
+            self,
+            Command, //
         },
     },
     prelude::*,
@@ -206,12 +206,12 @@ impl<T: Driver> Ops<T> {
         } else {
             None
         },
-        ndo_bpf: if T::HAS_SETUP_XDP {
+        ndo_bpf: if T::HAS_ACCEPT_XSK {
             Some(Self::bpf)
         } else {
             None
         },
-        ndo_xsk_wakeup: if T::HAS_WAKE_XSK {
+        ndo_xsk_wakeup: if T::HAS_ACCEPT_XSK {
             Some(Self::xsk_wakeup)
         } else {
             None
@@ -373,7 +373,7 @@ impl<T: Driver> Ops<T> {
         // SAFETY: The caller guarantees that `extack` is null or valid.
         let extack = unsafe { ExtAck::from_raw(extack) };
 
-        from_result(|| T::create_queue(&dev, extack).map(|index| index as c_int))
+        from_result(|| T::create_queue(&dev, extack).map(|queue| queue.index() as c_int))
     }
 
     /// # Safety
@@ -392,7 +392,22 @@ impl<T: Driver> Ops<T> {
         // SAFETY: The caller guarantees that the command is valid.
         let command = unsafe { Command::from_raw(command) };
 
-        from_result(|| T::setup_xdp(&dev, command).map(|()| 0))
+        from_result(|| {
+            match command {
+                Command::SetupPool(pool) => {
+                    // What was put in place is taken away again, whatever the driver thinks of it.
+                    if pool.installs() {
+                        T::accept_xsk(&dev)?;
+                    }
+                    let queue = dev.rx_queue(pool.queue()).ok_or(EINVAL)?;
+
+                    pool.forward(&queue.leased().ok_or(EOPNOTSUPP)?)?;
+                }
+                Command::SetupProg => return Err(EOPNOTSUPP),
+                Command::Other => return Err(EINVAL),
+            }
+            Ok(0)
+        })
     }
 
     /// # Safety
@@ -411,7 +426,7 @@ impl<T: Driver> Ops<T> {
             let queue = dev.rx_queue(queue, &guard).ok_or(EINVAL)?;
             let leased = queue.leased().ok_or(EOPNOTSUPP)?;
 
-            T::wake_xsk(dev, Wakeup::new(leased, flags)).map(|()| 0)
+            xsk::wake(leased, flags).map(|()| 0)
         })
     }
 
