@@ -389,6 +389,7 @@ def main() -> None:
             test_link_same_namespace,
             test_link_other_namespace,
             test_notifications,
+            test_notification_of_change,
         ]
     )
     ksft_exit()
