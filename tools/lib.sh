@@ -114,6 +114,7 @@ step() {
 	trap - INT TERM HUP
 	if [ "$status" -ne 0 ]; then
 		failure_of "$log" >&2
+		! grep -q 'No space left' -- "$log" || hint="the disk is full; with more room, the same command goes on from here"
 		die "$label failed (status $status)${hint:+: $hint}; the whole log is $log"
 	fi
 	printf '%s: done in %s\n' "$label" "$(clock $((SECONDS - begin)))" >&2
