@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from lib.py import (
     IFF_UP,
     MODES,
+    RTM_DELLINK,
     KernelLog,
     KsftNamedVariant,
     Mode,
+    Monitor,
     Namespace,
     PacketSocket,
     Pairing,
@@ -247,10 +249,16 @@ def test_move_under_traffic() -> None:
     watch_log()
     ns, other = namespaces(2)
     primary, peer = pair(ns, ns)
-    with sending(primary):
+    with sending(primary) as sent:
         for to in (other, ns, other):
             peer = move(peer, to)
             peer.up()
+            so_far = sent[0]
+            ksft_busy_wait(
+                lambda so_far=so_far: sent[0] > so_far,
+                deadline=30,
+                comment="no traffic",
+            )
     works(primary, peer)
 
 
@@ -282,6 +290,21 @@ def test_delete_group(primary: bool, peer: bool) -> None:
     ksft_eq(ns.devices(), {"stays"})
 
 
+def test_delete_group_order() -> None:
+    """A device whose partner took it along before is told of when its turn comes."""
+    ns, other = namespaces(2)
+    names = [f"{side}{number}" for side in "ab" for number in range(3)]
+    for number in range(3):
+        grouped(ns, number, primary=True, peer=True)
+    # Who comes last into a namespace is the last one there.
+    for name in names[3:]:
+        move(move(Port(ns, name), other), ns)
+    with Monitor(ns.name) as monitor:
+        ns.rtnl.dellink({"group": GROUP})
+        gone = [link.name for kind, link in monitor.seen() if kind == RTM_DELLINK]
+    ksft_eq(gone, names)
+
+
 def test_delete_with_upper() -> None:
     """A VLAN device, a bridge and addresses go along or let go."""
     watch_log()
@@ -311,6 +334,7 @@ def main() -> None:
             test_delete_namespace_under_traffic,
             test_move_under_traffic,
             test_delete_group,
+            test_delete_group_order,
             test_delete_with_upper,
         ]
     )
