@@ -13,6 +13,7 @@ from lib.py import (
     BROADCAST,
     IFF_UP,
     KernelLog,
+    KsftSkipEx,
     Namespace,
     PacketSocket,
     cmd,
@@ -31,6 +32,8 @@ MODULE = "rust_netdev_dummy"
 def load() -> None:
     """From the build directory, where the module is not installed."""
     build = os.environ.get("NETKIT_BUILD")
+    if build is None and cmd(f"modprobe -n {MODULE}", fail=False).ret:
+        raise KsftSkipEx(f"{MODULE} was not built")
     cmd(f"insmod {build}/samples/rust/{MODULE}.ko" if build else f"modprobe {MODULE}")
 
 
