@@ -73,10 +73,6 @@ def store64(dst: Reg, offset: int, value: int | Reg) -> bytes:
     return _insn(0x7A, dst, offset=offset, imm=value)
 
 
-def store8(dst: Reg, offset: int, value: int) -> bytes:
-    return _insn(0x72, dst, offset=offset, imm=value)
-
-
 def map_fd(dst: Reg, made: Map) -> bytes:
     return _insn(0x18, dst, 1, imm=made.fd) + _insn(0)
 
