@@ -268,28 +268,32 @@ def pair(
     *,
     names: tuple[str, str] = ("nk0", "nk1"),
     up: bool = True,
+    peer_link: Attrs | None = None,
     **data: Value,
 ) -> tuple[Port, Port]:
     """A pair, one end in one namespace, the other in another or in the same."""
     ports = Port(primary, names[0]), Port(peer, names[1])
     with ns_fd(peer.name) as fd:
-        primary.rtnl.newlink(
-            {"ifname": names[0]}
-            | netkit(peer_info={"ifname": names[1], "net-ns-fd": fd}, **data)
-        )
+        info = {"ifname": names[1], "net-ns-fd": fd} | dict(peer_link or {})
+        primary.rtnl.newlink({"ifname": names[0]} | netkit(peer_info=info, **data))
     if up:
         operational(*ports)
     return ports
 
 
 def single(
-    ns: Namespace, *, up: bool = True, link: Attrs | None = None, **data: Value
+    ns: Namespace,
+    *,
+    name: str = "nk0",
+    up: bool = True,
+    link: Attrs | None = None,
+    **data: Value,
 ) -> Port:
-    """A single device nk0."""
+    """A single device."""
     ns.rtnl.newlink(
-        {"ifname": "nk0"} | dict(link or {}) | netkit(pairing=Pairing.SINGLE, **data)
+        {"ifname": name} | dict(link or {}) | netkit(pairing=Pairing.SINGLE, **data)
     )
-    port = Port(ns, "nk0")
+    port = Port(ns, name)
     if up:
         port.up()
     return port
