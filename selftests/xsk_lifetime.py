@@ -107,11 +107,12 @@ def closed_in_time(at: Leased, sock: XdpSocket) -> bool:
     return not error
 
 
-def test_closed_while_deleted() -> None:
+@ksft_variants(FLAGS)
+def test_closed_while_deleted(flags: Bind) -> None:
     """What a socket leaves to be cleared up later, as its device is going, is
     taken from the NIC all the same."""
     if os.environ.get("NETKIT_IMPL") == "c":
-        raise KsftSkipEx("the C driver leaves it with the NIC, which then uses it")
+        raise KsftSkipEx("the C driver leaves it with the queue of the NIC")
     host, remote, container = namespaces(3)
     nic, far = simnic(host, remote)
     redirection = Redirection(nic)
@@ -128,8 +129,8 @@ def test_closed_while_deleted() -> None:
         device = lessee(container, nic, QUEUE)
         container.rtnl.change(device.name, {"group": GROUP})
         at = Leased(nic, far, device, redirection)
-        sock = at.socket()
-        at.works(sock)
+        sock = at.socket(flags)
+        at.arrive(sock)
         closed = closed_in_time(at, sock)
         ksft_eq(at.users, set())
         if closed:
