@@ -34,13 +34,29 @@ static struct page_pool *simnic_page_pool(struct simnic_port *port, u32 idx,
 	return page_pool_create(&params);
 }
 
-/* A receive queue with all that it needs to start, short of its channel. */
+static int simnic_xdp_rxq_reg(struct simnic_port *port, u32 idx,
+			      struct xdp_rxq_info *info,
+			      enum xdp_mem_type type, struct page_pool *pp)
+{
+	int err = xdp_rxq_info_reg(info, port->dev, idx, 0);
+
+	if (err)
+		return err;
+	err = xdp_rxq_info_reg_mem_model(info, type, pp);
+	if (err)
+		xdp_rxq_info_unreg(info);
+	return err;
+}
+
+/*
+ * A receive queue with all that it needs to start, short of its channel: with
+ * the buffers of a socket and without.
+ */
 struct simnic_rxq *simnic_rxq_alloc(struct simnic_port *port, u32 idx,
 				    const struct netdev_queue_config *qcfg,
 				    struct xsk_buff_pool *xsk)
 {
 	struct simnic_channel *ch = &port->ch[idx];
-	enum xdp_mem_type type = MEM_TYPE_PAGE_POOL;
 	struct simnic_rxq *rxq;
 	int err;
 
@@ -50,22 +66,19 @@ struct simnic_rxq *simnic_rxq_alloc(struct simnic_port *port, u32 idx,
 	rxq->size = port->rx_size;
 	rxq->page_size = qcfg->rx_page_size ?: PAGE_SIZE;
 	rxq->xsk = xsk;
-	if (rxq->xsk) {
-		type = MEM_TYPE_XSK_BUFF_POOL;
-	} else {
-		rxq->unreadable = netif_rxq_has_unreadable_mp(port->dev, idx);
-		rxq->pp = simnic_page_pool(port, idx, rxq->page_size,
-					   rxq->unreadable);
-		if (IS_ERR(rxq->pp)) {
-			err = PTR_ERR(rxq->pp);
-			goto err_free;
-		}
+	rxq->unreadable = netif_rxq_has_unreadable_mp(port->dev, idx);
+	rxq->pp = simnic_page_pool(port, idx, rxq->page_size, rxq->unreadable);
+	if (IS_ERR(rxq->pp)) {
+		err = PTR_ERR(rxq->pp);
+		goto err_free;
 	}
 
-	err = xdp_rxq_info_reg(&rxq->xdp_rxq, port->dev, idx, 0);
+	err = simnic_xdp_rxq_reg(port, idx, &rxq->xdp_rxq, MEM_TYPE_PAGE_POOL,
+				 rxq->pp);
 	if (err)
 		goto err_destroy;
-	err = xdp_rxq_info_reg_mem_model(&rxq->xdp_rxq, type, rxq->pp);
+	err = simnic_xdp_rxq_reg(port, idx, &rxq->xsk_rxq,
+				 MEM_TYPE_XSK_BUFF_POOL, NULL);
 	if (err)
 		goto err_unreg;
 
@@ -101,6 +114,7 @@ void simnic_rxq_free(struct simnic_rxq *rxq)
 	if (!rxq)
 		return;
 	simnic_rxq_unpost(rxq);
+	xdp_rxq_info_unreg(&rxq->xsk_rxq);
 	xdp_rxq_info_unreg(&rxq->xdp_rxq);
 	page_pool_destroy(rxq->pp);
 	kvfree(rxq);
@@ -110,7 +124,7 @@ void simnic_channel_start(struct simnic_channel *ch, struct simnic_rxq *rxq)
 {
 	ch->rxq = rxq;
 	if (rxq->xsk) {
-		xsk_pool_set_rxq_info(rxq->xsk, &rxq->xdp_rxq);
+		xsk_pool_set_rxq_info(rxq->xsk, &rxq->xsk_rxq);
 		simnic_rx_refill(ch, rxq);
 	} else {
 		page_pool_enable_direct_recycling(rxq->pp, &ch->napi);
@@ -144,6 +158,23 @@ struct simnic_rxq *simnic_channel_stop(struct simnic_channel *ch)
 	else
 		page_pool_disable_direct_recycling(rxq->pp);
 	return rxq;
+}
+
+/*
+ * Have the channel go on with the buffers of a socket, or with its own again:
+ * the queue has what it takes, so that this cannot fail.
+ */
+void simnic_channel_set_xsk(struct simnic_channel *ch,
+			    struct xsk_buff_pool *pool)
+{
+	struct simnic_rxq *rxq = simnic_channel_stop(ch);
+
+	WRITE_ONCE(ch->xsk, pool);
+	if (!rxq)
+		return;
+	simnic_rxq_unpost(rxq);
+	rxq->xsk = pool;
+	simnic_channel_start(ch, rxq);
 }
 
 static int simnic_queue_mem_alloc(struct net_device *dev,

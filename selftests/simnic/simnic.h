@@ -112,8 +112,9 @@ union simnic_buf {
 /* The memory of a receive queue: what the queue operations hand around. */
 struct simnic_rxq {
 	struct page_pool *pp;
-	struct xsk_buff_pool *xsk;	/* then there is no pp */
 	struct xdp_rxq_info xdp_rxq;
+	struct xsk_buff_pool *xsk;	/* then pp waits */
+	struct xdp_rxq_info xsk_rxq;
 	bool unreadable;
 	u32 page_size;
 	u32 size;
@@ -235,6 +236,8 @@ struct simnic_rxq *simnic_rxq_alloc(struct simnic_port *port, u32 idx,
 void simnic_rxq_free(struct simnic_rxq *rxq);
 void simnic_channel_start(struct simnic_channel *ch, struct simnic_rxq *rxq);
 struct simnic_rxq *simnic_channel_stop(struct simnic_channel *ch);
+void simnic_channel_set_xsk(struct simnic_channel *ch,
+			    struct xsk_buff_pool *pool);
 
 /* xdp.c */
 int simnic_bpf(struct net_device *dev, struct netdev_bpf *bpf);

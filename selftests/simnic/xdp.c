@@ -101,34 +101,12 @@ static int simnic_set_prog(struct simnic_port *port, struct bpf_prog *prog,
 	return 0;
 }
 
-/* Start a queue anew, with the buffers of a socket or without. */
-static int simnic_restart_xsk(struct simnic_channel *ch,
-			      struct xsk_buff_pool *pool)
-{
-	struct netdev_queue_config qcfg;
-	struct simnic_rxq *rxq;
-
-	netdev_queue_config(ch->port->dev, ch->idx, &qcfg);
-	rxq = simnic_rxq_alloc(ch->port, ch->idx, &qcfg, pool);
-	if (IS_ERR(rxq) && pool)
-		return PTR_ERR(rxq);
-
-	simnic_rxq_free(simnic_channel_stop(ch));
-	WRITE_ONCE(ch->xsk, pool);
-	/* A socket that goes is not held up: the queue stays stopped. */
-	if (IS_ERR(rxq))
-		netdev_err(ch->port->dev, "no memory for queue %u\n", ch->idx);
-	else
-		simnic_channel_start(ch, rxq);
-	return 0;
-}
-
 static int simnic_set_xsk(struct simnic_port *port, struct xsk_buff_pool *pool,
 			  u16 queue)
 {
 	struct xsk_buff_pool *old;
 	struct simnic_channel *ch;
-	int err = 0;
+	int err;
 
 	netdev_assert_locked(port->dev);
 
@@ -147,12 +125,12 @@ static int simnic_set_xsk(struct simnic_port *port, struct xsk_buff_pool *pool,
 	}
 
 	if (port->up)
-		err = simnic_restart_xsk(ch, pool);
+		simnic_channel_set_xsk(ch, pool);
 	else
 		WRITE_ONCE(ch->xsk, pool);
-	if (!pool || err)
-		xsk_pool_dma_unmap(pool ?: old, 0);
-	return err;
+	if (!pool)
+		xsk_pool_dma_unmap(old, 0);
+	return 0;
 }
 
 int simnic_bpf(struct net_device *dev, struct netdev_bpf *bpf)
