@@ -29,6 +29,7 @@ from lib.py.insn import Helper, Reg
 ABORTED, DROP, PASS, TX = range(4)
 FRAMES = 3
 LENGTH = 60
+LONG = 5000
 
 
 def attach(port: Port, *code: bytes) -> None:
@@ -123,8 +124,27 @@ def test_redirected() -> None:
     ksft_eq(sum(n for name, n in nic.counters.items() if name.endswith("_xdp")), FRAMES)
 
 
+@ksft_variants([KsftNamedVariant("bare", False), KsftNamedVariant("program", True)])
+def test_long(program: bool) -> None:
+    """What is longer than a buffer no program sees, nor the stack if there is one."""
+    nic, far = ports()
+    far.ns.ip(f"link set {far.name} mtu {LONG}")
+    if program:
+        attach(nic, insn.mov(Reg.R0, PASS))
+    data = frame(nic.address, length=LONG)
+    expected = {"rx0_packets": 1, "rx0_bytes": LONG}
+    expected["rx0_drops" if program else "rx0_csum_none"] = 1
+    with nic.packets() as arriving, far.packets() as out:
+        with nic.counting(**expected):
+            out.send(data)
+        if program:
+            ksft_true(arriving.empty())
+        else:
+            ksft_eq(arriving.receive().data, data)
+
+
 def main() -> None:
-    ksft_run([test_verdict, test_redirect, test_redirected])
+    ksft_run([test_verdict, test_redirect, test_redirected, test_long])
     ksft_exit()
 
 

@@ -137,6 +137,11 @@ static struct sk_buff *simnic_rx_linear(struct simnic_channel *ch,
 	netmem_ref netmem;
 	u32 metalen;
 
+	/* No program is shown a part of a packet. */
+	if (prog && rest) {
+		simnic_count(ch, SIMNIC_RX_DROPS, 1);
+		return NULL;
+	}
 	if (!simnic_rx_reserve(ch, 1 + DIV_ROUND_UP(rest, size)))
 		return NULL;
 	netmem = simnic_rx_fill(ch, XDP_PACKET_HEADROOM, frame->data, first);
@@ -147,9 +152,7 @@ static struct sk_buff *simnic_rx_linear(struct simnic_channel *ch,
 	xdp_prepare_buff(&xdp, netmem_address(netmem), XDP_PACKET_HEADROOM,
 			 first, true);
 	if (prog) {
-		u32 act = rest ? XDP_ABORTED : simnic_run_xdp(ch, prog, &xdp);
-
-		switch (act) {
+		switch (simnic_run_xdp(ch, prog, &xdp)) {
 		case XDP_PASS:
 			break;
 		case XDP_REDIRECT:
