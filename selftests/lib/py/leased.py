@@ -38,11 +38,13 @@ def lessee(ns: Namespace, nic: Nic, *queues: int) -> Port:
     return device
 
 
-def frames_to(destination: bytes, count: int = 1) -> list[bytes]:
+def frames_to(
+    destination: bytes, count: int = 1, protocol: int = ETH_P_TEST
+) -> list[bytes]:
     """Frames of all lengths, none like another one."""
     lengths = [60, 1514, *(random.randint(60, 1514) for _ in range(count))]
     return [
-        frame(destination, random.randbytes(length - 14), length)
+        frame(destination, random.randbytes(length - 14), length, protocol)
         for length in lengths[:count]
     ]
 
@@ -121,10 +123,12 @@ class Leased:
 
 class Busy:
     """Frames both ways between a socket and far away, all the time, whatever
-    happens to what is between; nobody else may use the socket's rings."""
+    happens to what is between: those that arrive are as they were sent.  Nobody
+    else may use the socket's rings."""
 
     BURST = 8
     PAUSE = 0.001
+    PROTOCOL = ETH_P_TEST + 1
     # What those who wake a socket are told while what it needs is not there.
     ANSWERS = frozenset({"", "ENETDOWN", "ENXIO"})
 
@@ -134,9 +138,11 @@ class Busy:
         self._out = at.remote.packets()
         self._frames = frames_to(at.device.address, self.BURST)
         # Not for those who wait far away for frames of their own.
-        self._answer = frame(at.remote.address, protocol=ETH_P_TEST + 1)
+        self._into = at.remote.packets(self.PROTOCOL)
+        self._replies = frames_to(at.remote.address, self.BURST, self.PROTOCOL)
         self._idle = self.BURST
-        self._received = self._completed = 0
+        self._received = self._returned = 0
+        self._strange: list[bytes] = []
         self._answers: set[str] = set()
         self._ended = threading.Event()
         self._threads = [
@@ -152,38 +158,46 @@ class Busy:
 
     def _send(self) -> None:
         # Until the far port has gone.
-        with self._out as out, suppress(OSError):
+        with self._out as out, self._into as into, suppress(OSError):
             while not self._ended.wait(self.PAUSE):
                 for data in self._frames:
                     out.send(data)
+                while not into.empty():
+                    self._compare([into.receive().data], self._replies)
+                    self._returned += 1
 
     def _use(self) -> None:
         while not self._ended.wait(self.PAUSE):
             self._take()
             self._finish()
-            self._socket.queue(*[self._answer] * self._idle)
+            self._socket.queue(*self._replies[: self._idle])
             self._idle = 0
             self._answers.add(answer(self._socket.wake_tx))
 
     def _take(self) -> None:
-        came = len(self._socket.received())
-        self._socket.fill(came)
-        self._received += came
+        came = self._socket.received()
+        self._socket.fill(len(came))
+        self._compare(came, self._frames)
+        self._received += len(came)
 
     def _finish(self) -> None:
-        done = self._socket.completed()
-        self._idle += done
-        self._completed += done
+        self._idle += self._socket.completed()
+
+    def _compare(self, came: list[bytes], sent: list[bytes]) -> None:
+        self._strange += [data for data in came if data not in sent]
+
+    def _unchanged(self) -> None:
+        ksft_eq(len(self._strange), 0, "frames with other contents")
 
     def flowing(self, count: int = 4 * BURST) -> None:
-        """Waits until so many more frames have gone each way; by copying, none go
+        """Waits until so many more frames have come each way; by copying, none go
         out."""
-        received, completed = self._received + count, self._completed + count
+        received, returned = self._received + count, self._returned + count
         zerocopy = self._socket.is_zerocopy
         ksft_busy_wait(
             lambda: (
                 self._received >= received
-                and (self._completed >= completed or not zerocopy)
+                and (self._returned >= returned or not zerocopy)
             ),
             deadline=30,
             comment="nothing flows",
@@ -196,6 +210,7 @@ class Busy:
 
     def __exit__(self, *_: object) -> None:
         self._stop()
+        self._unchanged()
         ksft_eq(self._answers - self.ANSWERS, set())
 
     def settle(self, nic: Nic) -> None:
@@ -203,6 +218,7 @@ class Busy:
         self.rest(nic)
         self._take()
         self._finish()
+        self._unchanged()
         ksft_eq(self._idle, self.BURST)
 
     def rest(self, nic: Nic) -> None:
