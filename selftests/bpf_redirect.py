@@ -21,6 +21,7 @@ from lib.py import (
     Map,
     Mode,
     Policy,
+    Port,
     Program,
     Segment,
     Way,
@@ -58,7 +59,6 @@ from lib.py.insn import Helper, Reg
 from lib.py.packet import ETH_P_IP
 
 INGRESS, EGRESS = 1, 2
-LENGTH = 60
 NOWHERE = 9999
 # On a Segment, and nowhere.
 ROUTED = {4: "198.51.100.2", 6: "2001:db8:1::2"}
@@ -148,29 +148,28 @@ def test_back(kind: AttachType) -> None:
     [
         KsftNamedVariant(f"{hook.name}_{target}_{flags}", *hook.params, target, flags)
         for hook in HOOKS
-        for target in ("nowhere", "zero", "sender", "elsewhere")
+        for target in ("nowhere", "zero", "sender", "largest")
         for flags in (0, INGRESS)
     ]
 )
 def test_missing(kind: AttachType, target: str, flags: int) -> None:
     """Devices are looked for where the other end is, not where the sender is."""
     each = way(kind)
-    elsewhere = made(each.sender.ns, "elsewhere")
-    # An index that is free on the other side.
+    # Of an index that is free on the other side.
     each.sender.ns.rtnl.newlink(
         {"ifname": "far", "linkinfo": {"kind": "dummy"}}, NOWHERE - 1
     )
+    far = Port(each.sender.ns, "far")
+    far.up()
     index = {
         "nowhere": NOWHERE,
         "zero": 0,
         "sender": NOWHERE - 1,
-        "elsewhere": (1 << 31) - 1,
+        "largest": (1 << 31) - 1,
     }[target]
     each.hook.attach(redirect(index, flags))
     with grown(
-        sender=(each.sender, sent(3)),
-        receiver=(each.receiver, {}),
-        elsewhere=(elsewhere, {}),
+        sender=(each.sender, sent(3)), receiver=(each.receiver, {}), far=(far, {})
     ):
         ksft_eq(send(each, 3), [True] * 3)
 
