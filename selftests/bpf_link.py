@@ -94,6 +94,38 @@ def test_info(kind: AttachType) -> None:
     )
 
 
+def told_lines(link: BpfLink) -> str:
+    """What is told of it beyond what is told of any file."""
+    text = link.fdinfo_text
+    start = text.index("link_type:")
+    names = [line.split(":")[0] for line in text[:start].splitlines()]
+    ksft_eq(names, ["pos", "flags", "mnt_id", "ino"])
+    return text[start:]
+
+
+@ksft_variants(HOOKS)
+def test_fdinfo(kind: AttachType) -> None:
+    """Line by line, for who reads it; without its device a link keeps them all."""
+    each = way(kind)
+    program = insn.verdict(0)
+    link = each.hook.link(program)
+    number = {AttachType.PRIMARY: 54, AttachType.PEER: 55}[kind]
+
+    def lines(ifindex: int) -> str:
+        return (
+            "link_type:\tnetkit\n"
+            f"link_id:\t{link.id}\n"
+            f"prog_tag:\t{program.tag}\n"
+            f"prog_id:\t{program.id}\n"
+            f"ifindex:\t{ifindex}\n"
+            f"attach_type:\t{number} ({kind.name.lower()})\n"
+        )
+
+    ksft_eq(told_lines(link), lines(each.sender.link.index))
+    each.sender.ns.rtnl.dellink({"ifname": each.sender.name})
+    ksft_eq(told_lines(link), lines(0))
+
+
 @ksft_variants(HOOKS)
 def test_close(kind: AttachType) -> None:
     """The last descriptor takes the program away, and none before it."""
@@ -450,6 +482,7 @@ def main() -> None:
     ksft_run(
         [
             test_info,
+            test_fdinfo,
             test_close,
             test_by_id,
             test_pin,

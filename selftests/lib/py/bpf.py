@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from pathlib import Path
 from typing import Self
 
 from net.lib.py import KsftNamedVariant, NetNSEnter, defer, ksft_busy_wait
@@ -236,6 +237,11 @@ class Program(Fd):
         return struct.unpack_from("=II", self._info(256))[1]
 
     @property
+    def tag(self) -> str:
+        """The same for all programs of the same code."""
+        return self._info(256)[8:16].hex()
+
+    @property
     def runs(self) -> int:
         """How often it ran, while run statistics were enabled."""
         return struct.unpack_from("=QQ", self._info(256), 192)[1]
@@ -307,9 +313,13 @@ class BpfLink(Fd):
         return self.info.id
 
     @property
+    def fdinfo_text(self) -> str:
+        return Path(f"/proc/self/fdinfo/{self.fd}").read_text(encoding="ascii")
+
+    @property
     def fdinfo(self) -> dict[str, str]:
-        with open(f"/proc/self/fdinfo/{self.fd}", encoding="ascii") as lines:
-            return dict(line.rstrip("\n").split(":\t", 1) for line in lines)
+        lines = self.fdinfo_text.splitlines()
+        return dict(line.split(":\t", 1) for line in lines)
 
 
 def link_ids() -> set[int]:
