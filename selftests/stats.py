@@ -6,25 +6,38 @@ Counters of netkit devices.
 """
 
 import os
+from pathlib import Path
 
 from lib.py import (
     ETH_HLEN,
+    HOOKS,
     MODES,
+    AttachType,
+    Hook,
+    KernelLog,
+    KsftNamedVariant,
     Mode,
     Policy,
     Port,
+    Program,
     bare_packets,
+    defer,
     frame,
+    insn,
     ksft_eq,
     ksft_exit,
     ksft_run,
     ksft_variants,
+    made,
     namespaces,
     pair,
     single,
+    way,
 )
+from lib.py.insn import Helper, Reg
 
 LENGTHS = (14, 60, 64, 1000, 1514)
+BURST = 32
 
 
 def counted(port: Port, **expected: int) -> None:
@@ -129,6 +142,64 @@ def test_runt() -> None:
     ksft_eq((peer.stats["rx_packets"], peer.stats["rx_bytes"]), (1, ETH_HLEN))
 
 
+def burst(index: int, count: int) -> Program:
+    """Sends copies of a packet to a device, all of them before one is received."""
+    code = [insn.mov(Reg.R6, Reg.R1)]
+    for _ in range(count):
+        code += [
+            insn.mov(Reg.R1, Reg.R6),
+            insn.mov(Reg.R2, index),
+            insn.mov(Reg.R3, 0),
+            insn.call(Helper.CLONE_REDIRECT),
+        ]
+    return Program([*code, insn.mov(Reg.R0, Policy.PASS), insn.ret()])
+
+
+def limit_backlog(length: int) -> None:
+    """How many received packets may wait before another one, for a test case."""
+    path = Path("/proc/sys/net/core/netdev_max_backlog")
+    defer(path.write_text, path.read_text("ascii"), "ascii")
+    path.write_text(str(length), "ascii")
+
+
+@ksft_variants(
+    [
+        KsftNamedVariant(f"{hook.name}_{length}", *hook.params, length)
+        for hook in HOOKS
+        for length in (0, 1, 5)
+    ]
+)
+def test_backlog_full(kind: AttachType, length: int) -> None:
+    """What the receive path has no room for is a drop of the sender's, and the
+    sender has not sent it."""
+    log = KernelLog()
+    each = way(kind)
+    source = made(each.sender.ns, "source")
+    Hook.of(source, AttachType.TCX_EGRESS).link(burst(each.sender.link.index, BURST))
+    limit_backlog(length)
+    room, data = length + 1, frame(each.receiver.address)
+    with each.receiver.packets() as into, source.packets() as out:
+        for turn in range(1, 4):
+            ksft_eq(out.send(data), True)
+            ksft_eq([into.receive().data for _ in range(room)], [data] * room)
+            ksft_eq(into.empty(), True)
+            counted(
+                each.sender,
+                tx_packets=turn * room,
+                tx_bytes=turn * room * len(data),
+                tx_dropped=turn * (BURST - room),
+            )
+            # The core's own drops count at the device that they were meant for.
+            counted(
+                each.receiver,
+                rx_packets=turn * room,
+                rx_bytes=turn * room * len(data),
+                rx_dropped=turn * (BURST - room),
+            )
+            counted(source, tx_packets=turn, tx_bytes=turn * len(data))
+    ksft_eq(log.complaints(), [])
+
+
 def test_survive_down() -> None:
     """Counters are those of the device's whole life."""
     primary, peer = pair(*namespaces(2))
@@ -159,6 +230,7 @@ def main() -> None:
             test_policy_drop,
             test_single,
             test_runt,
+            test_backlog_full,
             test_survive_down,
             test_survive_move,
         ]
