@@ -78,6 +78,7 @@ from .netkit import (
     pair,
     refused,
     single,
+    tun,
 )
 from .nft import egress_dropped
 from .packet import (
@@ -226,6 +227,7 @@ __all__ = [
     "single",
     "tc",
     "token_create",
+    "tun",
     "unload",
     "veth",
     "way",

@@ -309,16 +309,24 @@ def refused() -> Iterator[list[tuple[str, str | None]]]:
         answers.append((refusal.error, refusal.attribute))
 
 
-def bare_packets(ns: Namespace, device: str) -> int:
-    """Where IP packets are written that a device is to send as they are: the
-    way to it of packets without any other header."""
+def tun(ns: Namespace) -> tuple[Port, int]:
+    """A device whose packets are IP packets without any other header, and where
+    those that it sends are read and those that it receives are written."""
     with NetNSEnter(ns.name):
         descriptor = os.open("/dev/net/tun", os.O_RDWR)
         defer(os.close, descriptor)
         fcntl.ioctl(
             descriptor, TUNSETIFF, struct.pack("16sH22x", b"tun0", IFF_TUN | IFF_NO_PI)
         )
-    ns.ip("link set tun0 up")
+    port = Port(ns, "tun0")
+    port.up()
+    return port, descriptor
+
+
+def bare_packets(ns: Namespace, device: str) -> int:
+    """Where IP packets are written that a device is to send as they are: the
+    way to it of packets without any other header."""
+    _, descriptor = tun(ns)
     tc("qdisc add dev tun0 clsact", ns=ns.name)
     tc(
         "filter add dev tun0 ingress matchall "
