@@ -10,26 +10,38 @@ from it.  One that is wrong costs time only, and the kernel complains, once.
 
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lib.py import (
+    HOOKS,
     AttachType,
     Hook,
     KernelLog,
+    KsftNamedVariant,
     Mode,
     Namespace,
     NetNSEnter,
+    Nic,
     ksft_eq,
     ksft_exit,
     ksft_ge,
     ksft_run,
+    ksft_variants,
+    made,
     namespaces,
     pair,
     redirect,
+    second_pair,
     simnic,
+    ways,
 )
 
+INGRESS = 1
+ADDRESS = "192.0.2.1"
 PORT = 7000
+CLEAR_WARN_ONCE = Path("/sys/kernel/debug/clear_warn_once")
 # With and without padding, and of those that are summed when they are read.
 LENGTHS = [1, 2, 17, 18, 19, 100, 101, 1471, 1472]
 
@@ -42,6 +54,36 @@ def csum_errors(ns: Namespace) -> int:
     return int(dict(zip(names.split(), values.split()))["InCsumErrors"])
 
 
+@contextmanager
+def unharmed(nic: Nic, ns: Namespace) -> Iterator[None]:
+    """Whatever comes from the NIC meanwhile, with its sum, is found right."""
+    # Or it would have complained already, in an earlier test case.
+    CLEAR_WARN_ONCE.write_text("1", encoding="ascii")
+    log, errors, before = KernelLog(), csum_errors(ns), summed(nic)
+    yield
+    ksft_ge(summed(nic) - before, len(LENGTHS))
+    ksft_eq(csum_errors(ns), errors)
+    ksft_eq(log.complaints(), [])
+
+
+def summed(nic: Nic) -> int:
+    """How many packets the NIC has summed."""
+    return sum(n for name, n in nic.counters.items() if name.endswith("_complete"))
+
+
+def transfer(remote: Namespace, local: Namespace) -> None:
+    """From the other end of the wire to who has the address."""
+    with (
+        local.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+        remote.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        server.bind((ADDRESS, PORT))
+        client.connect((ADDRESS, PORT))
+        for length in LENGTHS:
+            client.send((bytes(range(256)) * 6)[:length])
+            ksft_eq(len(server.recv(2048)), length)
+
+
 def test_redirected() -> None:
     """Programs put frames from the NIC into the pair, and others back."""
     host, remote, container = namespaces(3)
@@ -52,27 +94,44 @@ def test_redirected() -> None:
     container.ip(f"link set {peer.name} address {nic.link.address}")
     for port, to in ((nic, primary), (primary, nic)):
         Hook.of(port, AttachType.TCX_INGRESS).link(redirect(to.link.index))
-    peer.configure("192.0.2.1/24")
+    peer.configure(f"{ADDRESS}/24")
     far.configure("192.0.2.2/24")
-    errors = csum_errors(container)
-    log = KernelLog()
-    with (
-        container.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
-        remote.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
-    ):
-        server.bind(("192.0.2.1", PORT))
-        client.connect(("192.0.2.1", PORT))
-        for length in LENGTHS:
-            client.send((bytes(range(256)) * 6)[:length])
-            ksft_eq(len(server.recv(2048)), length)
-    summed = sum(n for name, n in nic.counters.items() if name.endswith("_complete"))
-    ksft_ge(summed, len(LENGTHS))
-    ksft_eq(csum_errors(container), errors)
-    ksft_eq(log.complaints(), [])
+    with unharmed(nic, container):
+        transfer(remote, container)
+
+
+@ksft_variants(
+    [
+        KsftNamedVariant(f"{hook.name}_{name}", *hook.params, flags)
+        for hook in HOOKS
+        for name, flags in (("egress", 0), ("ingress", INGRESS))
+    ]
+)
+def test_redirected_on(kind: AttachType, flags: int) -> None:
+    """Frames from the NIC that the pair's own programs redirect: through a second
+    pair, or as if another device had received them."""
+    host, remote, middle, container = namespaces(4)
+    nic, far = simnic(host, remote)
+    nic.sum_packets()
+    ends = pair(host, middle) if kind == AttachType.PRIMARY else pair(middle, host)
+    each = ways(*ends)[kind]
+    if flags:
+        to = last = made(middle, "end")
+    else:
+        to, last = second_pair(middle, container, mode=Mode.L2)
+    last.ns.ip(f"link set {last.name} address {nic.link.address}")
+    last.configure(f"{ADDRESS}/24")
+    Hook.of(nic, AttachType.TCX_INGRESS).link(redirect(each.sender.link.index))
+    each.hook.attach(redirect(to.link.index, flags))
+    far.configure("192.0.2.2/24")
+    # Nothing leads back for an answer.
+    remote.ip(f"neigh add {ADDRESS} lladdr {nic.link.address} dev {far.name}")
+    with unharmed(nic, last.ns):
+        transfer(remote, last.ns)
 
 
 def main() -> None:
-    ksft_run([test_redirected])
+    ksft_run([test_redirected, test_redirected_on])
     ksft_exit()
 
 

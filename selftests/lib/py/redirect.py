@@ -16,6 +16,7 @@ from .bpf import Program, Way
 from .insn import Helper, Reg, add, call, mov, ret, store32
 from .netkit import Namespace, Port, namespaces, operational, pair
 from .packet import ETH_HLEN, frame, protocol_of
+from .rtnl import Value
 
 
 def redirect(index: int, flags: int = 0, helper: Helper = Helper.REDIRECT) -> Program:
@@ -116,9 +117,9 @@ class Segment:
         return self.LLADDR + self.near.address + data[ETH_HLEN - 2 :]
 
 
-def second_pair(ns: Namespace, other: Namespace) -> tuple[Port, Port]:
+def second_pair(ns: Namespace, other: Namespace, **data: Value) -> tuple[Port, Port]:
     """Of other names than the first one."""
-    return pair(ns, other, names=("nk2", "nk3"))
+    return pair(ns, other, names=("nk2", "nk3"), **data)
 
 
 @contextmanager
