@@ -49,9 +49,7 @@ struct DummyModule {
 
 impl kernel::Module for DummyModule {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self {
-            _links: Registration::new()?,
-        })
+        Registration::new().map(|_links| Self { _links })
     }
 }
 
