@@ -182,7 +182,9 @@ def test_come_and_go() -> None:
             pod.ns.rtnl.dellink({"ifname": device.name})
             ksft_gt(echo.answered, before)
     ksft_eq(echo.answered, echo.asked)
-    lost = re.compile(r"rx\d+_(drops|alloc_fail)")
+    # The last words of a connection may come while their queue is restarted, after
+    # all that it carried.
+    lost = re.compile(rf"rx(?!{QUEUE}_drops)\d+_(drops|alloc_fail)")
     counters = node.nic.counters
     ksft_eq({name: n for name, n in counters.items() if lost.match(name) and n}, {})
     ksft_eq(pod.device.stats["tx_dropped"], 0)
