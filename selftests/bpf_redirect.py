@@ -13,8 +13,8 @@ import struct
 from lib.py import (
     BROADCAST,
     HOOKS,
+    HOOKS_BY_MODE,
     KMEMLEAK,
-    MODES,
     AttachType,
     KernelLog,
     KsftNamedVariant,
@@ -72,15 +72,7 @@ def clone_redirect(index: int, flags: int, value: int) -> Program:
     return Program(code)
 
 
-def both() -> list[KsftNamedVariant]:
-    return [
-        KsftNamedVariant(f"{hook.name}_{mode.name}", *hook.params, *mode.params)
-        for hook in HOOKS
-        for mode in MODES
-    ]
-
-
-@ksft_variants(both())
+@ksft_variants(HOOKS_BY_MODE)
 def test_egress_dummy(kind: AttachType, mode: Mode) -> None:
     """Out of a device beside the other end, which sees nothing of it."""
     each = way(kind, mode=mode)
@@ -92,7 +84,7 @@ def test_egress_dummy(kind: AttachType, mode: Mode) -> None:
         ksft_eq(send(each, 3), [True] * 3)
 
 
-@ksft_variants(both())
+@ksft_variants(HOOKS_BY_MODE)
 def test_egress_veth(kind: AttachType, mode: Mode) -> None:
     """The frame whole, into a third namespace."""
     each = way(kind, mode=mode)
@@ -110,7 +102,7 @@ def test_egress_veth(kind: AttachType, mode: Mode) -> None:
         ksft_eq(into.receive().data, frame(each.receiver.address))
 
 
-@ksft_variants(both())
+@ksft_variants(HOOKS_BY_MODE)
 def test_ingress(kind: AttachType, mode: Mode) -> None:
     """As if another device had received it, which is the one looked at."""
     each = way(kind, mode=mode)
@@ -229,7 +221,7 @@ def test_clone(value: Policy, taken: bool) -> None:
         ksft_eq(send(each), [taken])
 
 
-@ksft_variants(both())
+@ksft_variants(HOOKS_BY_MODE)
 def test_neigh(kind: AttachType, mode: Mode) -> None:
     """With the addresses that the neighbour's entry and the device have."""
     each = way(kind, mode=mode)
@@ -296,7 +288,7 @@ def dropped(each: Way, data: bytes, segment: Segment, growth: dict[str, int]) ->
         ksft_eq(send_frame(each, data), [True])
 
 
-@ksft_variants(both())
+@ksft_variants(HOOKS_BY_MODE)
 def test_neigh_found(kind: AttachType, mode: Mode) -> None:
     """The neighbour is who has the address that the packet is sent to."""
     each = way(kind, mode=mode)

@@ -13,7 +13,7 @@ import struct
 
 from lib.py import (
     ETH_HLEN,
-    HOOKS,
+    HOOKS_BY_MODE,
     MODES,
     AttachType,
     KsftNamedVariant,
@@ -50,14 +50,6 @@ ADDRESS, PORT = "192.0.2.2", 7000
 UDP_HEADERS = ETH_HLEN + 20 + 8
 LENGTHS = (1, 100, 4096, 8000)
 PACKETS = [ip_frame(bytes(6), to) for to in ("198.51.100.2", "2001:db8:1::2")]
-
-
-def both() -> list[KsftNamedVariant]:
-    return [
-        KsftNamedVariant(f"{hook.name}_{mode.name}", *hook.params, *mode.params)
-        for hook in HOOKS
-        for mode in MODES
-    ]
 
 
 def completion(client: socket.socket) -> int:
@@ -98,7 +90,7 @@ def all_sent() -> dict[str, int]:
     return sent(len(LENGTHS)) | {"tx_bytes": sum(LENGTHS) + UDP_HEADERS * len(LENGTHS)}
 
 
-@ksft_variants(both())
+@ksft_variants(HOOKS_BY_MODE)
 def test_memory_out(kind: AttachType, mode: Mode) -> None:
     """Data are still the sender's memory where another device sends them."""
     each = way(kind, mode=mode)
@@ -111,7 +103,7 @@ def test_memory_out(kind: AttachType, mode: Mode) -> None:
 @ksft_variants(
     [
         KsftNamedVariant(f"{case.name}_{fate}", *case.params, fate)
-        for case in both()
+        for case in HOOKS_BY_MODE
         for fate in ("pass", "redirect")
     ]
 )
@@ -145,7 +137,7 @@ def read(descriptor: int) -> bytes:
     return os.read(descriptor, 1 << 16) if ready else b""
 
 
-@ksft_variants(both())
+@ksft_variants(HOOKS_BY_MODE)
 def test_bare(kind: AttachType, mode: Mode) -> None:
     """Out of a device that has no use for the Ethernet header: without it."""
     each = way(kind, mode=mode)
@@ -162,7 +154,7 @@ def test_bare(kind: AttachType, mode: Mode) -> None:
             ksft_eq(read(descriptor), expected)
 
 
-@ksft_variants(both())
+@ksft_variants(HOOKS_BY_MODE)
 def test_bare_ingress(kind: AttachType, mode: Mode) -> None:
     """As if it had been received without one."""
     each = way(kind, mode=mode)

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from lib.py import (
     HOOKS,
@@ -26,7 +25,6 @@ from lib.py import (
     Port,
     Program,
     Way,
-    defer,
     emptied,
     frame,
     insn,
@@ -36,6 +34,7 @@ from lib.py import (
     ksft_gt,
     ksft_run,
     ksft_variants,
+    limit_backlog,
     link_ids,
     namespaces,
     pair,
@@ -44,15 +43,12 @@ from lib.py import (
 )
 
 CHANGES = 20
-BACKLOG = Path("/proc/sys/net/core/netdev_max_backlog")
 fork = multiprocessing.get_context("fork")
 
 
 def endless_backlog() -> None:
     """Or a queue that is full drops packets that no program is to blame for."""
-    before = BACKLOG.read_text(encoding="ascii")
-    defer(BACKLOG.write_text, before, encoding="ascii")
-    BACKLOG.write_text("1000000", encoding="ascii")
+    limit_backlog(1000000)
 
 
 @contextmanager

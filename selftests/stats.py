@@ -6,7 +6,6 @@ Counters of netkit devices.
 """
 
 import os
-from pathlib import Path
 
 from lib.py import (
     ETH_HLEN,
@@ -21,13 +20,13 @@ from lib.py import (
     Port,
     Program,
     bare_packets,
-    defer,
     frame,
     insn,
     ksft_eq,
     ksft_exit,
     ksft_run,
     ksft_variants,
+    limit_backlog,
     made,
     namespaces,
     pair,
@@ -153,13 +152,6 @@ def burst(index: int, count: int) -> Program:
             insn.call(Helper.CLONE_REDIRECT),
         ]
     return Program([*code, insn.mov(Reg.R0, Policy.PASS), insn.ret()])
-
-
-def limit_backlog(length: int) -> None:
-    """How many received packets may wait before another one, for a test case."""
-    path = Path("/proc/sys/net/core/netdev_max_backlog")
-    defer(path.write_text, path.read_text("ascii"), "ascii")
-    path.write_text(str(length), "ascii")
 
 
 @ksft_variants(

@@ -5,7 +5,6 @@
 AF_XDP sockets on leased queues when something of what they need goes or moves.
 """
 
-import os
 import threading
 from dataclasses import replace
 
@@ -15,7 +14,6 @@ from lib.py import (
     Bind,
     Busy,
     KsftNamedVariant,
-    KsftSkipEx,
     Leased,
     Monitor,
     Nic,
@@ -40,6 +38,7 @@ from lib.py import (
     same,
     simnic,
     single,
+    spare_c,
     unload,
 )
 
@@ -111,8 +110,7 @@ def closed_in_time(at: Leased, sock: XdpSocket) -> bool:
 def test_closed_while_deleted(flags: Bind) -> None:
     """What a socket leaves to be cleared up later, as its device is going, is
     taken from the NIC all the same."""
-    if os.environ.get("NETKIT_IMPL") == "c":
-        raise KsftSkipEx("the C driver leaves it with the queue of the NIC")
+    spare_c("the C driver leaves it with the queue of the NIC")
     host, remote, container = namespaces(3)
     nic, far = simnic(host, remote)
     redirection = Redirection(nic)

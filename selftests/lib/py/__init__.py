@@ -41,6 +41,7 @@ from net.lib.py import (
 from . import insn
 from .bpf import (
     HOOKS,
+    HOOKS_BY_MODE,
     Attached,
     AttachType,
     BpfLink,
@@ -59,7 +60,15 @@ from .bpf import (
     way,
     ways,
 )
-from .kernel import KMEMLEAK, KernelLog, capabilities, kernel_memory, leaks
+from .kernel import (
+    KMEMLEAK,
+    KernelLog,
+    capabilities,
+    kernel_memory,
+    leaks,
+    limit_backlog,
+    spare_c,
+)
 from .leased import LEASED, QUEUE, Busy, Leased, frames_to, leased, lessee, same
 from .netkit import (
     IFF_UP,
@@ -123,6 +132,7 @@ __all__ = [
     "BROADCAST",
     "ETH_HLEN",
     "HOOKS",
+    "HOOKS_BY_MODE",
     "IFF_UP",
     "KMEMLEAK",
     "LEASED",
@@ -201,6 +211,7 @@ __all__ = [
     "lease",
     "leased",
     "lessee",
+    "limit_backlog",
     "link_gone",
     "link_ids",
     "made",
@@ -225,6 +236,7 @@ __all__ = [
     "sent",
     "simnic",
     "single",
+    "spare_c",
     "tc",
     "token_create",
     "tun",

@@ -19,7 +19,7 @@ from typing import Self
 
 from net.lib.py import KsftNamedVariant, NetNSEnter, defer, ksft_busy_wait
 
-from .netkit import Port, namespaces, pair
+from .netkit import MODES, Port, namespaces, pair
 from .rtnl import error_name
 
 # Of most architectures 280, of this one another.
@@ -60,6 +60,11 @@ class AttachType(IntEnum):
 HOOKS = [
     KsftNamedVariant("primary", AttachType.PRIMARY),
     KsftNamedVariant("peer", AttachType.PEER),
+]
+HOOKS_BY_MODE = [
+    KsftNamedVariant(f"{hook.name}_{mode.name}", *hook.params, *mode.params)
+    for hook in HOOKS
+    for mode in MODES
 ]
 
 

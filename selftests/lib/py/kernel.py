@@ -11,13 +11,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from net.lib.py import KsftSkipEx, defer
+
 COMPLAINT = re.compile(
     r"WARNING|BUG|Oops|general protection|stack guard|"
     r"unregister_netdevice: waiting|possible recursive|"
     r"refcount_t|leaked|KASAN|suspicious RCU|INFO: task|"
     r"hw csum failure"
 )
+BACKLOG = Path("/proc/sys/net/core/netdev_max_backlog")
 KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
+
+
+def spare_c(bug: str) -> None:
+    """Skips the test case on the C driver, for what is a bug there."""
+    if os.environ.get("NETKIT_IMPL") == "c":
+        raise KsftSkipEx(bug)
+
+
+def limit_backlog(length: int) -> None:
+    """How many received packets may wait before another one, for a test case."""
+    before = BACKLOG.read_text(encoding="ascii")
+    defer(BACKLOG.write_text, before, encoding="ascii")
+    BACKLOG.write_text(str(length), encoding="ascii")
 
 
 class KernelLog:
