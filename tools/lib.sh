@@ -29,9 +29,15 @@ note() {
 	printf '%s: %s\n' "${0##*/}" "$*" >&2
 }
 
-case $repo$cache${KDIR:-} in
-*[!A-Za-z0-9_+/.-]*) die "the kernel's build and virtme-ng take only plain letters, digits and _+.- in paths: $repo, $cache${KDIR:+, $KDIR}" ;;
-esac
+# plain_path PATH: refuse what the kernel's build and virtme-ng do not take.
+plain_path() {
+	case $1 in
+	*[!A-Za-z0-9_+/.-]*) die "the kernel's build and virtme-ng take only plain letters, digits and _+.- in paths: $1" ;;
+	esac
+}
+plain_path "$repo"
+plain_path "$cache"
+plain_path "${KDIR:-}"
 
 # digest FILE...: one key for the contents, names and modes of these files.
 digest() {
@@ -64,6 +70,22 @@ lock() {
 		flock "$lock_fd"
 	}
 	export NETKIT_LOCKED=1
+}
+
+# as_guest: from here on, this process and those that it starts are a guest, which reads the root and the tree while it runs.
+as_guest() {
+	exec {guests_fd}>>"$cache/guests"
+	flock --shared "$guests_fd"
+}
+
+# no_guests: wait until there are none, and keep others from starting until the calling shell ends.
+no_guests() {
+	[ -z "${guests_fd:-}" ] || return 0
+	exec {guests_fd}>>"$cache/guests"
+	flock --nonblock "$guests_fd" || {
+		note "waiting for a guest that runs from $cache"
+		flock "$guests_fd"
+	}
 }
 
 clock() {
@@ -141,14 +163,12 @@ moved() {
 overlay() (
 	local file
 	cd "$repo" || exit
-	for file in Kconfig *.rs; do
-		[ ! -f "$file" ] || printf '%s\tdrivers/net/netkit/%s\n' "$file" "$file"
+	for file in Kconfig *.c *.rs; do
+		printf '%s\tdrivers/net/netkit/%s\n' "$file" "$file"
 	done
-	[ ! -f Kbuild ] || printf 'Kbuild\tdrivers/net/netkit/Makefile\n'
-	for file in rust samples selftests; do
-		[ -d "$file" ] || continue
-		find "$file" -type f ! -name '*.pyc' ! -name '.*' -printf '%p\t%p\n'
-	done | sed -e 's,\tsamples/,\tsamples/rust/,' -e "s,\tselftests/,\t$nettests/,"
+	printf 'Kbuild\tdrivers/net/netkit/Makefile\n'
+	find rust samples selftests -type f ! -name '*.pyc' \( ! -name '.*' -o -name .gitignore \) -printf '%p\t%p\n' |
+		sed -e 's,\tsamples/,\tsamples/rust/,' -e "s,\tselftests/,\t$nettests/,"
 )
 
 # patched: the existing files that patches/ change or delete.

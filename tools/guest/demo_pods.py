@@ -120,7 +120,7 @@ def leave(host: Host, pod: Pod) -> None:
 def main() -> None:
     """Goes through the steps."""
     host_ns, red_ns, blue_ns = namespaces(3)
-    host = Host(host_ns, "netkit-demo")
+    host = Host(host_ns, "demo")
     red, blue = Pod("red", red_ns, "192.0.2.11"), Pod("blue", blue_ns, "192.0.2.12")
     pods = [red, blue]
 
