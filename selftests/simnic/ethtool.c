@@ -2,11 +2,11 @@
 /* simnic: what ethtool shows and sets */
 
 #include <linux/ethtool_netlink.h>
-#include <net/netdev_lock.h>
+#include <linux/log2.h>
 
 #include "simnic.h"
 
-const char *const simnic_stat_names[SIMNIC_STATS] = {
+static const char *const simnic_stat_names[SIMNIC_STATS] = {
 	[SIMNIC_RX_PACKETS]		= "rx%u_packets",
 	[SIMNIC_RX_BYTES]		= "rx%u_bytes",
 	[SIMNIC_RX_ALLOC_FAIL]		= "rx%u_alloc_fail",
@@ -90,8 +90,9 @@ static int simnic_set_channels(struct net_device *dev,
 			       struct ethtool_channels *channels)
 {
 	struct simnic_port *port = simnic_port(dev);
-	u32 old = port->channels, n = channels->combined_count;
 	bool running = netif_running(dev);
+	u32 n = channels->combined_count;
+	u32 old = port->channels;
 	int err, err2;
 
 	if (running)
@@ -137,9 +138,11 @@ static int simnic_set_ringparam(struct net_device *dev,
 				struct netlink_ext_ack *extack)
 {
 	struct simnic_port *port = simnic_port(dev);
-	u32 old_rx = port->rx_size, old_tx = port->tx_size;
 	bool running = netif_running(dev);
+	u32 old_rx = port->rx_size;
+	u32 old_tx = port->tx_size;
 	int err = 0;
+	u32 rx, tx;
 
 	if (ring->rx_pending < SIMNIC_RING_MIN ||
 	    ring->tx_pending < SIMNIC_RING_MIN) {
@@ -148,11 +151,14 @@ static int simnic_set_ringparam(struct net_device *dev,
 		return -EINVAL;
 	}
 
-	if (ring->rx_pending != old_rx || ring->tx_pending != old_tx) {
+	/* Ring indices run on past 2^32, which other sizes do not divide. */
+	rx = roundup_pow_of_two(ring->rx_pending);
+	tx = roundup_pow_of_two(ring->tx_pending);
+	if (rx != old_rx || tx != old_tx) {
 		if (running)
 			simnic_down(port);
-		port->rx_size = ring->rx_pending;
-		port->tx_size = ring->tx_pending;
+		port->rx_size = rx;
+		port->tx_size = tx;
 		if (running)
 			err = simnic_again(port);
 		if (err) {
@@ -192,33 +198,26 @@ static int simnic_get_rxfh(struct net_device *dev,
 	struct simnic_port *port = simnic_port(dev);
 
 	rxfh->hfunc = ETH_RSS_HASH_TOP;
+	rxfh->input_xfrm = port->rss_xfrm;
 	if (rxfh->indir)
-		memcpy(rxfh->indir, port->rss[0].indir,
-		       sizeof(port->rss[0].indir));
+		memcpy(rxfh->indir, port->rss_indir[0],
+		       sizeof(port->rss_indir[0]));
 	if (rxfh->key)
 		memcpy(rxfh->key, port->rss_key, sizeof(port->rss_key));
-	return 0;
-}
-
-static int simnic_check_rxfh(const struct ethtool_rxfh_param *rxfh)
-{
-	if (rxfh->hfunc != ETH_RSS_HASH_NO_CHANGE &&
-	    rxfh->hfunc != ETH_RSS_HASH_TOP)
-		return -EOPNOTSUPP;
 	return 0;
 }
 
 static void simnic_set_indir(struct simnic_port *port, u32 context,
 			     const u32 *indir)
 {
-	struct simnic_rss *rss = &port->rss[context];
+	u32 *to = port->rss_indir[context];
 	unsigned long flags;
 	int i;
 
 	spin_lock_irqsave(&port->steer_lock, flags);
 	for (i = 0; i < SIMNIC_RSS_INDIR; i++)
-		rss->indir[i] = indir ? indir[i] :
-				ethtool_rxfh_indir_default(i, port->channels);
+		to[i] = indir ? indir[i] :
+			ethtool_rxfh_indir_default(i, port->channels);
 	spin_unlock_irqrestore(&port->steer_lock, flags);
 }
 
@@ -228,47 +227,32 @@ static int simnic_set_rxfh(struct net_device *dev,
 {
 	struct simnic_port *port = simnic_port(dev);
 	unsigned long flags;
-	int err;
 
-	err = simnic_check_rxfh(rxfh);
-	if (err)
-		return err;
+	if (rxfh->hfunc != ETH_RSS_HASH_NO_CHANGE &&
+	    rxfh->hfunc != ETH_RSS_HASH_TOP)
+		return -EOPNOTSUPP;
 	if (rxfh->indir)
 		simnic_set_indir(port, 0, rxfh->indir);
-	if (rxfh->key) {
-		spin_lock_irqsave(&port->steer_lock, flags);
+	spin_lock_irqsave(&port->steer_lock, flags);
+	if (rxfh->key)
 		memcpy(port->rss_key, rxfh->key, sizeof(port->rss_key));
-		spin_unlock_irqrestore(&port->steer_lock, flags);
-	}
+	if (rxfh->input_xfrm != RXH_XFRM_NO_CHANGE)
+		port->rss_xfrm = rxfh->input_xfrm;
+	spin_unlock_irqrestore(&port->steer_lock, flags);
 	return 0;
 }
 
-static int simnic_check_rxfh_context(const struct ethtool_rxfh_param *rxfh,
-				     struct netlink_ext_ack *extack)
-{
-	/* All contexts have one key. */
-	if (rxfh->key) {
-		NL_SET_ERR_MSG(extack, "contexts have no keys of their own");
-		return -EOPNOTSUPP;
-	}
-	return simnic_check_rxfh(rxfh);
-}
-
+/* Contexts have a table each, and share the rest: the core sees to that. */
 static int simnic_create_rxfh_context(struct net_device *dev,
 				      struct ethtool_rxfh_context *ctx,
 				      const struct ethtool_rxfh_param *rxfh,
 				      struct netlink_ext_ack *extack)
 {
-	int err;
-
-	err = simnic_check_rxfh_context(rxfh, extack);
-	if (err)
-		return err;
 	ctx->hfunc = ETH_RSS_HASH_TOP;
 	simnic_set_indir(simnic_port(dev), rxfh->rss_context, rxfh->indir);
 	if (!rxfh->indir)
 		memcpy(ethtool_rxfh_context_indir(ctx),
-		       simnic_port(dev)->rss[rxfh->rss_context].indir,
+		       simnic_port(dev)->rss_indir[rxfh->rss_context],
 		       sizeof(u32) * SIMNIC_RSS_INDIR);
 	return 0;
 }
@@ -278,11 +262,6 @@ static int simnic_modify_rxfh_context(struct net_device *dev,
 				      const struct ethtool_rxfh_param *rxfh,
 				      struct netlink_ext_ack *extack)
 {
-	int err;
-
-	err = simnic_check_rxfh_context(rxfh, extack);
-	if (err)
-		return err;
 	if (rxfh->indir)
 		simnic_set_indir(simnic_port(dev), rxfh->rss_context,
 				 rxfh->indir);
@@ -310,6 +289,7 @@ static int simnic_get_link_ksettings(struct net_device *dev,
 const struct ethtool_ops simnic_ethtool_ops = {
 	.supported_ring_params	= ETHTOOL_RING_USE_TCP_DATA_SPLIT |
 				  ETHTOOL_RING_USE_HDS_THRS,
+	.supported_input_xfrm	= RXH_XFRM_SYM_XOR,
 	.rxfh_max_num_contexts	= 1 + SIMNIC_RSS_CONTEXTS,
 	.op_needs_rtnl		= ETHTOOL_OP_NEEDS_RTNL_SCHANNELS |
 				  ETHTOOL_OP_NEEDS_RTNL_GLINK,

@@ -4,7 +4,6 @@
 #include <linux/dma-mapping.h>
 #include <linux/module.h>
 #include <linux/platform_device.h>
-#include <linux/rtnetlink.h>
 #include <net/netdev_lock.h>
 
 #include "simnic.h"

@@ -3,7 +3,6 @@
 
 #include <linux/platform_device.h>
 #include <net/netdev_lock.h>
-#include <net/netdev_rx_queue.h>
 #include <net/page_pool/helpers.h>
 #include <net/xdp_sock_drv.h>
 
@@ -172,7 +171,9 @@ void simnic_channel_set_xsk(struct simnic_channel *ch,
 	WRITE_ONCE(ch->xsk, pool);
 	if (!rxq)
 		return;
-	simnic_rxq_unpost(rxq);
+	/* Those of a socket have gone back with the stop. */
+	if (!rxq->xsk)
+		simnic_rxq_unpost(rxq);
 	rxq->xsk = pool;
 	simnic_channel_start(ch, rxq);
 }
@@ -181,8 +182,8 @@ static int simnic_queue_mem_alloc(struct net_device *dev,
 				  struct netdev_queue_config *qcfg,
 				  void *per_queue_mem, int idx)
 {
-	struct simnic_port *port = simnic_port(dev);
 	struct simnic_queue_mem *mem = per_queue_mem;
+	struct simnic_port *port = simnic_port(dev);
 	struct simnic_rxq *rxq;
 
 	netdev_assert_locked(dev);
@@ -211,8 +212,8 @@ static int simnic_queue_start(struct net_device *dev,
 			      struct netdev_queue_config *qcfg,
 			      void *per_queue_mem, int idx)
 {
-	struct simnic_port *port = simnic_port(dev);
 	struct simnic_queue_mem *mem = per_queue_mem;
+	struct simnic_port *port = simnic_port(dev);
 
 	netdev_assert_locked(dev);
 
@@ -229,8 +230,8 @@ static int simnic_queue_start(struct net_device *dev,
 static int simnic_queue_stop(struct net_device *dev, void *per_queue_mem,
 			     int idx)
 {
-	struct simnic_port *port = simnic_port(dev);
 	struct simnic_queue_mem *mem = per_queue_mem;
+	struct simnic_port *port = simnic_port(dev);
 
 	netdev_assert_locked(dev);
 
@@ -286,62 +287,31 @@ const struct netdev_queue_mgmt_ops simnic_queue_mgmt_ops = {
 	.supported_params	= QCFG_RX_PAGE_SIZE,
 };
 
-static void simnic_add_stats_rx(struct simnic_channel *ch,
-				struct netdev_queue_stats_rx *stats)
-{
-	stats->packets += simnic_stat(ch, SIMNIC_RX_PACKETS);
-	stats->bytes += simnic_stat(ch, SIMNIC_RX_BYTES);
-	stats->alloc_fail += simnic_stat(ch, SIMNIC_RX_ALLOC_FAIL);
-	stats->hw_drops += simnic_stat(ch, SIMNIC_RX_DROPS);
-	stats->csum_unnecessary += simnic_stat(ch, SIMNIC_RX_CSUM_OK);
-	stats->csum_complete += simnic_stat(ch, SIMNIC_RX_CSUM_COMPLETE);
-	stats->csum_none += simnic_stat(ch, SIMNIC_RX_CSUM_NONE);
-	stats->csum_bad += simnic_stat(ch, SIMNIC_RX_CSUM_BAD);
-}
-
-static void simnic_add_stats_tx(struct simnic_channel *ch,
-				struct netdev_queue_stats_tx *stats)
-{
-	stats->packets += simnic_stat(ch, SIMNIC_TX_PACKETS);
-	stats->bytes += simnic_stat(ch, SIMNIC_TX_BYTES);
-	stats->hw_drops += simnic_stat(ch, SIMNIC_TX_DROPS);
-	stats->stop += simnic_stat(ch, SIMNIC_TX_STOP);
-	stats->wake += simnic_stat(ch, SIMNIC_TX_WAKE);
-}
-
-static void simnic_zero_stats_rx(struct netdev_queue_stats_rx *stats)
-{
-	stats->packets = 0;
-	stats->bytes = 0;
-	stats->alloc_fail = 0;
-	stats->hw_drops = 0;
-	stats->csum_unnecessary = 0;
-	stats->csum_complete = 0;
-	stats->csum_none = 0;
-	stats->csum_bad = 0;
-}
-
-static void simnic_zero_stats_tx(struct netdev_queue_stats_tx *stats)
-{
-	stats->packets = 0;
-	stats->bytes = 0;
-	stats->hw_drops = 0;
-	stats->stop = 0;
-	stats->wake = 0;
-}
-
 static void simnic_get_queue_stats_rx(struct net_device *dev, int idx,
 				      struct netdev_queue_stats_rx *stats)
 {
-	simnic_zero_stats_rx(stats);
-	simnic_add_stats_rx(&simnic_port(dev)->ch[idx], stats);
+	struct simnic_channel *ch = &simnic_port(dev)->ch[idx];
+
+	stats->packets = simnic_stat(ch, SIMNIC_RX_PACKETS);
+	stats->bytes = simnic_stat(ch, SIMNIC_RX_BYTES);
+	stats->alloc_fail = simnic_stat(ch, SIMNIC_RX_ALLOC_FAIL);
+	stats->hw_drops = simnic_stat(ch, SIMNIC_RX_DROPS);
+	stats->csum_unnecessary = simnic_stat(ch, SIMNIC_RX_CSUM_OK);
+	stats->csum_complete = simnic_stat(ch, SIMNIC_RX_CSUM_COMPLETE);
+	stats->csum_none = simnic_stat(ch, SIMNIC_RX_CSUM_NONE);
+	stats->csum_bad = simnic_stat(ch, SIMNIC_RX_CSUM_BAD);
 }
 
 static void simnic_get_queue_stats_tx(struct net_device *dev, int idx,
 				      struct netdev_queue_stats_tx *stats)
 {
-	simnic_zero_stats_tx(stats);
-	simnic_add_stats_tx(&simnic_port(dev)->ch[idx], stats);
+	struct simnic_channel *ch = &simnic_port(dev)->ch[idx];
+
+	stats->packets = simnic_stat(ch, SIMNIC_TX_PACKETS);
+	stats->bytes = simnic_stat(ch, SIMNIC_TX_BYTES);
+	stats->hw_drops = simnic_stat(ch, SIMNIC_TX_DROPS);
+	stats->stop = simnic_stat(ch, SIMNIC_TX_STOP);
+	stats->wake = simnic_stat(ch, SIMNIC_TX_WAKE);
 }
 
 /* Those of the queues that there are not at present. */
@@ -349,15 +319,22 @@ static void simnic_get_base_stats(struct net_device *dev,
 				  struct netdev_queue_stats_rx *rx,
 				  struct netdev_queue_stats_tx *tx)
 {
-	struct simnic_port *port = simnic_port(dev);
-	int i;
-
-	simnic_zero_stats_rx(rx);
-	simnic_zero_stats_tx(tx);
-	for (i = port->channels; i < SIMNIC_MAX_CHANNELS; i++) {
-		simnic_add_stats_rx(&port->ch[i], rx);
-		simnic_add_stats_tx(&port->ch[i], tx);
-	}
+	rx->packets = 0;
+	rx->bytes = 0;
+	rx->alloc_fail = 0;
+	rx->hw_drops = 0;
+	rx->csum_unnecessary = 0;
+	rx->csum_complete = 0;
+	rx->csum_none = 0;
+	rx->csum_bad = 0;
+	tx->packets = 0;
+	tx->bytes = 0;
+	tx->hw_drops = 0;
+	tx->stop = 0;
+	tx->wake = 0;
+	netdev_stat_queue_sum(dev, dev->real_num_rx_queues,
+			      dev->num_rx_queues, rx, dev->real_num_tx_queues,
+			      dev->num_tx_queues, tx);
 }
 
 const struct netdev_stat_ops simnic_stat_ops = {

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* simnic: what has arrived goes to memory, and to the stack */
 
-#include <linux/bpf_trace.h>
 #include <linux/filter.h>
-#include <linux/ip.h>
-#include <linux/ipv6.h>
+#include <linux/udp.h>
 #include <net/checksum.h>
 #include <net/ip6_checksum.h>
 #include <net/page_pool/helpers.h>
@@ -237,6 +235,7 @@ static void simnic_rx_csum(struct simnic_channel *ch, struct sk_buff *skb,
 			   const struct simnic_flow *flow)
 {
 	const u8 *l4 = frame->data + flow->l4_off;
+	bool v4 = flow->proto == htons(ETH_P_IP);
 	u32 len = flow->end - flow->l4_off;
 	__wsum sum;
 
@@ -251,12 +250,14 @@ static void simnic_rx_csum(struct simnic_channel *ch, struct sk_buff *skb,
 		skb->ip_summed = CHECKSUM_COMPLETE;
 		return;
 	}
-	if (!flow->l4) {
+	/* UDP can do without, over IPv4. */
+	if (!flow->l4 || (v4 && flow->ip_proto == IPPROTO_UDP &&
+			  !((const struct udphdr *)l4)->check)) {
 		simnic_count(ch, SIMNIC_RX_CSUM_NONE, 1);
 		return;
 	}
 	sum = csum_partial(l4, len, 0);
-	if (flow->proto == htons(ETH_P_IP))
+	if (v4)
 		sum = (__force __wsum)csum_tcpudp_magic(flow->addr[0],
 							flow->addr[4], len,
 							flow->ip_proto, sum);
@@ -293,8 +294,9 @@ static void simnic_rx_frame(struct simnic_channel *ch,
 		u32 hdr_len = flow.l4 ? flow.hdr_len : SIMNIC_HDR_SIZE;
 
 		skb = simnic_rx_split(ch, frame, min(hdr_len, frame->len));
-	} else if (!prog && port->hds && flow.l4 &&
-		   frame->len > flow.hdr_len && frame->len > port->hds_thresh) {
+	} else if (!prog && READ_ONCE(port->hds) && flow.l4 &&
+		   frame->len > flow.hdr_len &&
+		   frame->len > READ_ONCE(port->hds_thresh)) {
 		skb = simnic_rx_split(ch, frame, flow.hdr_len);
 	} else {
 		skb = simnic_rx_linear(ch, frame, prog);

@@ -39,7 +39,7 @@ struct platform_device;
 struct simnic_port;
 struct xsk_buff_pool;
 
-/* Counters of a channel, in the order of simnic_stat_names. */
+/* Counters of a channel. */
 enum simnic_stat {
 	SIMNIC_RX_PACKETS,
 	SIMNIC_RX_BYTES,
@@ -66,8 +66,6 @@ enum simnic_stat {
 	SIMNIC_STATS,
 };
 
-extern const char *const simnic_stat_names[SIMNIC_STATS];
-
 /* What debugfs can make fail: the next so many times. */
 enum simnic_fault {
 	SIMNIC_FAIL_QUEUE_MEM_ALLOC,
@@ -91,9 +89,10 @@ struct simnic_frame {
 /* What the device reads from a frame to steer it. */
 struct simnic_flow {
 	__be16 proto;		/* ETH_P_*, below VLAN tags */
-	u8 ip_proto;		/* 0: no IP, or not the first fragment */
+	bool ip;		/* with an IP header that is whole */
+	bool l4;		/* TCP or UDP with ports: no fragment */
+	u8 ip_proto;		/* of IPv6 the next header, whatever it is */
 	u8 tos;
-	bool l4;		/* TCP or UDP with ports */
 	u16 net_off;
 	u16 l4_off;
 	u16 hdr_len;		/* where the payload begins, if l4 */
@@ -151,11 +150,6 @@ struct simnic_rule {
 	struct ethtool_rx_flow_spec fs;
 };
 
-struct simnic_rss {
-	bool used;
-	u32 indir[SIMNIC_RSS_INDIR];
-};
-
 struct simnic_port {
 	struct net_device *dev;
 	struct simnic_port *peer;
@@ -172,7 +166,8 @@ struct simnic_port {
 	spinlock_t steer_lock;
 	u32 channels;
 	u8 rss_key[SIMNIC_RSS_KEY];
-	struct simnic_rss rss[1 + SIMNIC_RSS_CONTEXTS];
+	u8 rss_xfrm;		/* RXH_XFRM_* */
+	u32 rss_indir[1 + SIMNIC_RSS_CONTEXTS][SIMNIC_RSS_INDIR];
 	u32 rss_fields[6];
 	struct simnic_rule rules[SIMNIC_RULES];
 
@@ -213,7 +208,7 @@ int simnic_dma_read(struct simnic_port *port, void *to, dma_addr_t dma,
 		    u32 len);
 struct simnic_frame *simnic_frame_alloc(u32 len);
 int simnic_send(struct simnic_channel *ch, struct simnic_frame *frame,
-		bool wait);
+		bool xdp);
 void simnic_send_or_hold(struct simnic_channel *ch, struct simnic_frame *frame);
 struct simnic_frame *simnic_fifo_pop(struct simnic_channel *ch);
 void simnic_fifo_open(struct simnic_channel *ch);

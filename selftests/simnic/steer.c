@@ -23,8 +23,8 @@ static void simnic_dissect_l4(const struct simnic_frame *frame,
 			      struct simnic_flow *flow)
 {
 	const u8 *l4 = frame->data + flow->l4_off;
-	u32 len = flow->end - flow->l4_off;
 	u32 hdr_len = sizeof(struct udphdr);
+	u32 len = flow->end - flow->l4_off;
 
 	if (flow->ip_proto == IPPROTO_TCP) {
 		const struct tcphdr *tcp = (const void *)l4;
@@ -57,6 +57,7 @@ static void simnic_dissect_ip(const struct simnic_frame *frame,
 		    ntohs(ip->tot_len) > len ||
 		    ntohs(ip->tot_len) < ip->ihl * 4)
 			return;
+		flow->ip = true;
 		flow->addr[0] = ip->saddr;
 		flow->addr[4] = ip->daddr;
 		flow->tos = ip->tos;
@@ -71,6 +72,7 @@ static void simnic_dissect_ip(const struct simnic_frame *frame,
 		if (len < sizeof(*ip) || ip->version != 6 ||
 		    ntohs(ip->payload_len) > len - sizeof(*ip))
 			return;
+		flow->ip = true;
 		memcpy(&flow->addr[0], &ip->saddr, sizeof(ip->saddr));
 		memcpy(&flow->addr[4], &ip->daddr, sizeof(ip->daddr));
 		flow->tos = (ip->priority << 4) | (ip->flow_lbl[0] >> 4);
@@ -135,34 +137,50 @@ static u32 simnic_hash_kind(const struct simnic_flow *flow)
 	return v6 ? SIMNIC_HASH_UDP6 : SIMNIC_HASH_UDP4;
 }
 
+/* Both directions of a flow have one hash then. */
+static void simnic_xor(struct simnic_flow *flow)
+{
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		flow->addr[i] ^= flow->addr[4 + i];
+		flow->addr[4 + i] = flow->addr[i];
+	}
+	flow->port[0] ^= flow->port[1];
+	flow->port[1] = flow->port[0];
+}
+
 static void __simnic_flow_hash(struct simnic_port *port,
 			       struct simnic_flow *flow)
 {
 	u32 len = flow->proto == htons(ETH_P_IPV6) ? 16 : 4;
 	const u8 *key = port->rss_key;
+	struct simnic_flow in = *flow;
 	u32 pos = 0;
 	u32 fields;
 
 	flow->hash = 0;
 	flow->hash_type = PKT_HASH_TYPE_NONE;
-	if (!flow->ip_proto)
+	if (!flow->ip)
 		return;
 	fields = port->rss_fields[simnic_hash_kind(flow)];
+	if (port->rss_xfrm & RXH_XFRM_SYM_XOR)
+		simnic_xor(&in);
 	if (fields & RXH_IP_SRC)
-		flow->hash = simnic_toeplitz(key, (u8 *)&flow->addr[0], len,
+		flow->hash = simnic_toeplitz(key, (u8 *)&in.addr[0], len,
 					     flow->hash, &pos);
 	if (fields & RXH_IP_DST)
-		flow->hash = simnic_toeplitz(key, (u8 *)&flow->addr[4], len,
+		flow->hash = simnic_toeplitz(key, (u8 *)&in.addr[4], len,
 					     flow->hash, &pos);
 	if (fields)
 		flow->hash_type = PKT_HASH_TYPE_L3;
 	if (!flow->l4)
 		return;
 	if (fields & RXH_L4_B_0_1)
-		flow->hash = simnic_toeplitz(key, (u8 *)&flow->port[0], 2,
+		flow->hash = simnic_toeplitz(key, (u8 *)&in.port[0], 2,
 					     flow->hash, &pos);
 	if (fields & RXH_L4_B_2_3)
-		flow->hash = simnic_toeplitz(key, (u8 *)&flow->port[1], 2,
+		flow->hash = simnic_toeplitz(key, (u8 *)&in.port[1], 2,
 					     flow->hash, &pos);
 	if (fields & (RXH_L4_B_0_1 | RXH_L4_B_2_3))
 		flow->hash_type = PKT_HASH_TYPE_L4;
@@ -203,7 +221,7 @@ static bool simnic_rule_matches(const struct ethtool_rx_flow_spec *fs,
 	if (type == ETHER_FLOW)
 		return simnic_same(eth, &h->ether_spec, &m->ether_spec,
 				   sizeof(*eth));
-	if (!flow->ip_proto)
+	if (!flow->ip)
 		return false;
 
 	switch (type) {
@@ -271,9 +289,9 @@ static bool simnic_rule_matches(const struct ethtool_rx_flow_spec *fs,
 int simnic_steer(struct simnic_port *port, const struct simnic_frame *frame)
 {
 	bool ntuple = port->dev->features & NETIF_F_NTUPLE;
-	u32 context = 0;
-	unsigned long flags;
 	struct simnic_flow flow;
+	unsigned long flags;
+	u32 context = 0;
 	int queue = -1;
 	int i;
 
@@ -295,7 +313,7 @@ int simnic_steer(struct simnic_port *port, const struct simnic_frame *frame)
 		break;
 	}
 	__simnic_flow_hash(port, &flow);
-	queue = port->rss[context].indir[flow.hash % SIMNIC_RSS_INDIR];
+	queue = port->rss_indir[context][flow.hash % SIMNIC_RSS_INDIR];
 check:
 	if (queue >= port->channels)
 		queue = 0;
@@ -325,9 +343,9 @@ void simnic_steer_resize(struct simnic_port *port, u32 channels)
 	int i;
 
 	spin_lock_irqsave(&port->steer_lock, flags);
-	port->channels = channels;
+	WRITE_ONCE(port->channels, channels);
 	for (i = 0; i < SIMNIC_RSS_INDIR && !netif_is_rxfh_configured(port->dev); i++)
-		port->rss[0].indir[i] = ethtool_rxfh_indir_default(i, channels);
+		port->rss_indir[0][i] = ethtool_rxfh_indir_default(i, channels);
 	spin_unlock_irqrestore(&port->steer_lock, flags);
 }
 
@@ -473,8 +491,8 @@ static int simnic_fields_kind(u32 flow_type)
 int simnic_get_rxfh_fields(struct net_device *dev,
 			   struct ethtool_rxfh_fields *fields)
 {
-	struct simnic_port *port = simnic_port(dev);
 	int kind = simnic_fields_kind(fields->flow_type);
+	struct simnic_port *port = simnic_port(dev);
 
 	if (kind < 0)
 		return kind;
@@ -486,8 +504,8 @@ int simnic_set_rxfh_fields(struct net_device *dev,
 			   const struct ethtool_rxfh_fields *fields,
 			   struct netlink_ext_ack *extack)
 {
-	struct simnic_port *port = simnic_port(dev);
 	int kind = simnic_fields_kind(fields->flow_type);
+	struct simnic_port *port = simnic_port(dev);
 	u32 allowed = RXH_IP_SRC | RXH_IP_DST;
 	unsigned long flags;
 

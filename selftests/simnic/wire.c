@@ -68,16 +68,23 @@ struct simnic_frame *simnic_frame_alloc(u32 len)
 	return frame;
 }
 
+static void simnic_count_tx(struct simnic_channel *ch, u32 len, bool xdp)
+{
+	simnic_count(ch, SIMNIC_TX_PACKETS, 1);
+	simnic_count(ch, SIMNIC_TX_BYTES, len);
+	if (xdp)
+		simnic_count(ch, SIMNIC_TX_XDP, 1);
+}
+
 /*
  * Send a frame from a channel to the queue that it finds at the other end.
- * -EBUSY: there is no room, and the frame is still the caller's; if it asked
- * to wait, its channel is polled again when there is.
+ * -EBUSY: there is no room, and the frame is still the caller's. Its channel
+ * is polled again when there is, but not for XDP, which does not wait.
  */
 int simnic_send(struct simnic_channel *ch, struct simnic_frame *frame,
-		bool wait)
+		bool xdp)
 {
 	struct simnic_port *peer = ch->port->peer;
-	u32 len = frame->len;
 	struct simnic_channel *to;
 	unsigned long flags;
 	int queue;
@@ -96,31 +103,31 @@ int simnic_send(struct simnic_channel *ch, struct simnic_frame *frame,
 		goto lost;
 	}
 	if (to->fifo_len >= to->fifo_max) {
-		if (wait)
+		if (!xdp)
 			to->waiters |= BIT(ch->idx);
 		spin_unlock_irqrestore(&to->fifo_lock, flags);
-		if (!wait)
+		if (xdp)
 			simnic_count(to, SIMNIC_RX_DROPS, 1);
 		return -EBUSY;
 	}
+	/* Who sees it at the other end finds it counted here. */
+	simnic_count_tx(ch, frame->len, xdp);
 	list_add_tail(&frame->list, &to->fifo);
 	to->fifo_len++;
 	napi_schedule(&to->napi);
 	spin_unlock_irqrestore(&to->fifo_lock, flags);
-	goto sent;
+	return 0;
 
 lost:
+	simnic_count_tx(ch, frame->len, xdp);
 	kfree(frame);
-sent:
-	simnic_count(ch, SIMNIC_TX_PACKETS, 1);
-	simnic_count(ch, SIMNIC_TX_BYTES, len);
 	return 0;
 }
 
 /* Send a frame, after those that wait for room. */
 void simnic_send_or_hold(struct simnic_channel *ch, struct simnic_frame *frame)
 {
-	if (!list_empty(&ch->tx_held) || simnic_send(ch, frame, true))
+	if (!list_empty(&ch->tx_held) || simnic_send(ch, frame, false))
 		list_add_tail(&frame->list, &ch->tx_held);
 }
 
@@ -199,7 +206,7 @@ netdev_tx_t simnic_xmit(struct sk_buff *skb, struct net_device *dev)
 	struct simnic_port *port = simnic_port(dev);
 	struct simnic_channel *ch = &port->ch[skb_get_queue_mapping(skb)];
 	struct netdev_queue *txq = netdev_get_tx_queue(dev, ch->idx);
-	u32 size = READ_ONCE(port->tx_size);
+	u32 size = port->tx_size;
 
 	/* Once it is queued it may be completed, by another processor. */
 	netdev_tx_sent_queue(txq, skb->len);
@@ -263,8 +270,8 @@ err_free:
 static bool simnic_tx_skbs(struct simnic_channel *ch, int budget)
 {
 	struct net_device *dev = ch->port->dev;
-	u32 size = READ_ONCE(ch->port->tx_size);
 	unsigned int packets = 0, bytes = 0;
+	u32 size = ch->port->tx_size;
 	struct simnic_frame *frame;
 	struct sk_buff *skb;
 
@@ -298,7 +305,7 @@ bool simnic_tx_poll(struct simnic_channel *ch, int budget)
 	list_for_each_entry_safe(frame, next, &ch->tx_held, list) {
 		/* The list it is in is the receiver's once it is sent. */
 		list_del(&frame->list);
-		if (simnic_send(ch, frame, true)) {
+		if (simnic_send(ch, frame, false)) {
 			list_add(&frame->list, &ch->tx_held);
 			return false;
 		}

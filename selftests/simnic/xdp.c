@@ -17,11 +17,10 @@ static bool simnic_xdp_send(struct simnic_channel *ch, const void *data,
 	if (!frame)
 		return false;
 	memcpy(frame->data, data, len);
-	if (simnic_send(ch, frame, false)) {
+	if (simnic_send(ch, frame, true)) {
 		kfree(frame);
 		return false;
 	}
-	simnic_count(ch, SIMNIC_TX_XDP, 1);
 	return true;
 }
 
