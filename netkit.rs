@@ -178,7 +178,7 @@ impl Netkit {
 
         let peer = peer.register(rtnl)?;
 
-        Self::settle(&peer, config, rtnl)?;
+        Self::settle(&peer, config, rtnl);
         peer.announce()?;
         Ok(peer)
     }
@@ -197,12 +197,11 @@ impl Netkit {
     }
 
     /// Brings a device that has just been registered into its first state.
-    fn settle(dev: &Device<Self>, config: &Config<'_>, rtnl: &Rtnl) -> Result {
+    fn settle(dev: &Device<Self>, config: &Config<'_>, rtnl: &Rtnl) {
         dev.carrier_off();
         if config.mode == Mode::L2 {
-            dev.clear_flags(Flag::NoArp.into(), rtnl)?;
+            dev.clear_flags(Flag::NoArp.into(), rtnl);
         }
-        Ok(())
     }
 }
 
@@ -267,7 +266,7 @@ impl LinkOps for Netkit {
 
         let dev = dev.register(rtnl)?;
 
-        Self::settle(&dev, &config, rtnl)?;
+        Self::settle(&dev, &config, rtnl);
         if let Some(peer) = peer {
             dev.join(&peer, rtnl)?;
             peer.keep();
@@ -485,11 +484,11 @@ fn transmit(
             if !frame.receive(tx) {
                 return Err(Dropped);
             }
-            dev.count_tx(1, len);
-            peer.count_rx(len);
+            dev.count_tx(1, len, tx);
+            peer.count_rx(len, tx);
         }
         Action::REDIRECT => {
-            dev.count_tx(1, len);
+            dev.count_tx(1, len, tx);
             frame.redirect(context);
         }
         // Dropped, as is what a program returns that means nothing.

@@ -10,15 +10,13 @@ use kernel::{
     net::{
         device::{
             KillList,
+            NetDevice,
             Queues,
             XdpFeatures, //
         },
         ext_ack::ExtAck,
         link_ops::LinkOps,
-        notifier::{
-            Event,
-            Notifier, //
-        },
+        notifier::Notifier,
         queue::{
             for_each_lessee,
             AddedQueue,
@@ -77,20 +75,11 @@ pub(crate) fn accept_xsk(dev: &Locked<'_, Netkit>) -> Result {
 pub(crate) struct LeaseWatch;
 
 impl Notifier for LeaseWatch {
-    fn notify(&self, event: Event<'_>, rtnl: &Rtnl) {
-        let Event::Unregistering(physical) = event else {
-            return;
-        };
-
-        if !physical.is_unregistering(rtnl) || !physical.is_physical() {
-            return;
-        }
-        KillList::unregister(rtnl, |kill, rtnl| {
-            for_each_lessee(physical, rtnl, |dev| {
-                if let Some(dev) = dev.downcast::<Netkit>() {
-                    Netkit::delete_link(dev, kill, rtnl);
-                }
-            });
+    fn unregistering(&self, dev: &NetDevice, kill: &mut KillList<'_>, rtnl: &Rtnl) {
+        for_each_lessee(dev, rtnl, |lessee| {
+            if let Some(lessee) = lessee.downcast::<Netkit>() {
+                Netkit::delete_link(lessee, kill, rtnl);
+            }
         });
     }
 }

@@ -106,8 +106,8 @@ impl Driver for Dummy {
         dev.set_random_address();
     }
 
-    fn start_xmit(dev: &Device<Self>, skb: SkBuff, _context: &TxContext) -> XmitResult {
-        dev.count_tx(1, skb.len());
+    fn start_xmit(dev: &Device<Self>, skb: SkBuff, context: &TxContext) -> XmitResult {
+        dev.count_tx(1, skb.len(), context);
         skb.consume();
         XmitResult::Sent
     }

@@ -199,7 +199,7 @@ fn position_of(request: &AttachRequest) -> Position {
 /// Makes the functions by which the `bpf(2)` system call reaches a driver.
 ///
 /// C declares them for this driver, which implements [`Attach`](crate::bpf::Attach), under names
-/// that begin with the given word: `netkit_prog_attach()` for instance.
+/// that begin with the given word: `WORD_prog_attach()` for instance.
 #[macro_export]
 macro_rules! bpf_attach_entries {
     ($driver:ty, $prefix:ident) => {

@@ -11,6 +11,16 @@ __rust_helper struct net *rust_helper_dev_net(const struct net_device *dev)
 	return dev_net(dev);
 }
 
+__rust_helper void rust_helper_dev_hold(struct net_device *dev)
+{
+	dev_hold(dev);
+}
+
+__rust_helper void rust_helper_dev_put(struct net_device *dev)
+{
+	dev_put(dev);
+}
+
 __rust_helper void rust_helper_eth_hw_addr_random(struct net_device *dev)
 {
 	eth_hw_addr_random(dev);

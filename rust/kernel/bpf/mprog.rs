@@ -36,6 +36,7 @@ use crate::{
         },
         skbuff::Packet, //
     },
+    num::casts::u32_as_usize,
     prelude::*,
     seq_file::SeqFile,
     sync::{
@@ -296,7 +297,7 @@ impl<T: Target> Hook<T> {
         // SAFETY: As above.
         let progs = unsafe { &raw mut (*entry.as_raw()).fp_items };
 
-        for i in 0..entry.total(rtnl) as usize {
+        for i in 0..u32_as_usize(entry.total(rtnl)) {
             // SAFETY: The arrays have as many members as there are programs, at least; they do not
             // change while the RTNL is held.
             let (prog, link) = unsafe { ((*progs)[i].prog, (*links)[i].link) };

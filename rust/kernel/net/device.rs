@@ -23,11 +23,10 @@
 
 use crate::{
     bindings,
-    error::to_result,
     net::{
-        ext_ack::ExtAck,
         namespace::Namespace,
-        rtnl::Rtnl, //
+        rtnl::Rtnl,
+        skbuff::TxContext, //
     },
     prelude::*,
     sync::{
@@ -80,7 +79,11 @@ use peer::Peer;
 #[cfg(CONFIG_BPF_SYSCALL)]
 pub use programs::RunsPrograms;
 pub use programs::Slot;
-pub(crate) use setup::Private;
+pub(crate) use setup::{
+    is_unregistering,
+    unregister_if_registered,
+    Private, //
+};
 pub use setup::{
     Name,
     NewDevice,
@@ -111,8 +114,8 @@ pub fn default_headroom() -> u16 {
 ///
 /// # Invariants
 ///
-/// A reference to it exists only from the time that the device was registered until its memory is
-/// freed; that is, at least until the RTNL, if it is held, is released, or until the RCU
+/// A reference to it exists only from the time that the device is being registered until its memory
+/// is freed; that is, at least until the RTNL, if it is held, is released, or until the RCU
 /// critical section, if we are in one, ends.
 #[repr(transparent)]
 pub struct NetDevice(Opaque<bindings::net_device>);
@@ -125,8 +128,8 @@ impl NetDevice {
     ///
     /// # Safety
     ///
-    /// `ptr` must point to a device that was registered, and whose memory stays valid for the whole
-    /// of `'a`.
+    /// `ptr` must point to a device that has come as far as `ndo_init` in its registration, and
+    /// whose memory stays valid for the whole of `'a`.
     #[inline(always)]
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::net_device) -> &'a Self {
         // INVARIANT: The caller guarantees it.
@@ -141,6 +144,7 @@ impl NetDevice {
     }
 
     /// Finds the device with this index in a namespace. C: `__dev_get_by_index()`.
+    #[inline]
     pub fn by_index<'r>(net: &Namespace, ifindex: i32, _rtnl: &'r Rtnl) -> Option<&'r Self> {
         // SAFETY: The namespace is valid, and the RTNL is held.
         let dev = unsafe { bindings::__dev_get_by_index(net.as_raw(), ifindex) };
@@ -192,14 +196,6 @@ impl NetDevice {
         self.flags() & u32::from(Flags::from(Flag::Up)) != 0
     }
 
-    /// Tells whether the device is being unregistered, for good: not moved to another namespace.
-    pub fn is_unregistering(&self, _rtnl: &Rtnl) -> bool {
-        // SAFETY: By the type invariants the device is valid; the state changes under the RTNL.
-        let state = unsafe { (*self.as_raw()).reg_state };
-
-        u32::from(state) == bindings::netdev_reg_state_NETREG_UNREGISTERING
-    }
-
     /// Returns the network namespace that the device is in.
     ///
     /// The device may leave it at any time; the namespace itself stays for as long as we are in the
@@ -223,20 +219,6 @@ impl NetDevice {
         unsafe { Namespace::from_raw(net) }
     }
 
-    /// Tells the stack that there is a carrier: packets can be sent.
-    #[inline]
-    pub fn carrier_on(&self) {
-        // SAFETY: By the type invariants the device is valid.
-        unsafe { bindings::netif_carrier_on(self.as_raw()) };
-    }
-
-    /// Tells the stack that there is no carrier.
-    #[inline]
-    pub fn carrier_off(&self) {
-        // SAFETY: By the type invariants the device is valid.
-        unsafe { bindings::netif_carrier_off(self.as_raw()) };
-    }
-
     /// Returns the headroom that packets for this device should have, in bytes.
     #[inline]
     pub fn needed_headroom(&self) -> u16 {
@@ -244,39 +226,11 @@ impl NetDevice {
         unsafe { (&raw const (*self.as_raw()).needed_headroom).read_volatile() }
     }
 
-    /// Sets the headroom that packets for this device should have, in bytes.
-    ///
-    /// Readers need no lock; those that see the former value copy the packet where they must.
-    #[inline]
-    pub fn set_needed_headroom(&self, bytes: u16) {
-        // SAFETY: By the type invariants the device is valid; readers expect the field to change.
-        unsafe { (&raw mut (*self.as_raw()).needed_headroom).write_volatile(bytes) };
-    }
-
     /// Returns the tailroom that packets for this device should have, in bytes.
     #[inline]
     pub fn needed_tailroom(&self) -> u16 {
         // SAFETY: By the type invariants the device is valid.
         unsafe { (&raw const (*self.as_raw()).needed_tailroom).read_volatile() }
-    }
-
-    /// Takes interface flags away, as a user could with `ip link set`.
-    ///
-    /// Fails if a listener to the event objects.
-    pub fn clear_flags(&self, flags: Flags, _rtnl: &Rtnl) -> Result {
-        let flags = self.flags() & !u32::from(flags);
-
-        // SAFETY: By the type invariants the device is valid; the RTNL is held.
-        to_result(unsafe {
-            bindings::dev_change_flags(self.as_raw(), flags, ExtAck::none().as_raw())
-        })
-    }
-
-    /// Counts a packet that was not sent.
-    #[inline(always)]
-    pub fn count_tx_dropped(&self) {
-        // SAFETY: By the type invariants the device is valid; the counters are per CPU.
-        unsafe { bindings::dev_core_stats_tx_dropped_inc(self.as_raw()) };
     }
 }
 
@@ -313,21 +267,64 @@ impl<T: Driver> Device<T> {
         &setup::private(self).hook
     }
 
+    /// Tells the stack that there is a carrier: packets can be sent.
+    #[inline]
+    pub fn carrier_on(&self) {
+        // SAFETY: By the type invariants the device is valid.
+        unsafe { bindings::netif_carrier_on(self.as_raw()) };
+    }
+
+    /// Tells the stack that there is no carrier.
+    #[inline]
+    pub fn carrier_off(&self) {
+        // SAFETY: By the type invariants the device is valid.
+        unsafe { bindings::netif_carrier_off(self.as_raw()) };
+    }
+
+    /// Sets the headroom that packets for this device should have, in bytes.
+    ///
+    /// Readers need no lock; those that see the former value copy the packet where they must.
+    #[inline]
+    pub fn set_needed_headroom(&self, bytes: u16) {
+        // SAFETY: By the type invariants the device is valid; readers expect the field to change.
+        unsafe { (&raw mut (*self.as_raw()).needed_headroom).write_volatile(bytes) };
+    }
+
+    /// Takes interface flags away, as a user could with `ip link set`. May sleep.
+    ///
+    /// Must not be called with the instance lock of the device held: it takes that itself.
+    pub fn clear_flags(&self, flags: Flags, _rtnl: &Rtnl) {
+        // SAFETY: By the type invariants the device is valid.
+        let flags = unsafe { bindings::netif_get_flags(self.as_raw()) } & !u32::from(flags);
+
+        // Only setting an interface up can fail.
+        // SAFETY: By the type invariants the device is valid; the RTNL is held.
+        let _ = unsafe { bindings::dev_change_flags(self.as_raw(), flags, ptr::null_mut()) };
+    }
+
+    /// Counts a packet that was not sent.
+    #[inline(always)]
+    pub fn count_tx_dropped(&self) {
+        // SAFETY: By the type invariants the device is valid; the counters are per CPU.
+        unsafe { bindings::dev_core_stats_tx_dropped_inc(self.as_raw()) };
+    }
+
     /// Counts packets that this device has sent.
     #[inline(always)]
-    pub fn count_tx(&self, packets: u32, bytes: u32) {
+    pub fn count_tx(&self, packets: u32, bytes: u32, _context: &TxContext) {
         const_assert!(matches!(T::STATS, PcpuStats::Traffic));
 
         // SAFETY: A device whose driver asks for these counters has them once it is registered.
+        // Bottom halves are disabled, as `_context` proves: nobody else writes to this CPU's.
         unsafe { bindings::dev_sw_netstats_tx_add(self.as_raw(), packets, bytes) };
     }
 
     /// Counts a packet that this device has received.
     #[inline(always)]
-    pub fn count_rx(&self, bytes: u32) {
+    pub fn count_rx(&self, bytes: u32, _context: &TxContext) {
         const_assert!(matches!(T::STATS, PcpuStats::Traffic));
 
-        // SAFETY: A device whose driver asks for these counters has them once it is registered.
+        // SAFETY: As for `count_tx()`.
         unsafe { bindings::dev_sw_netstats_rx_add(self.as_raw(), bytes) };
     }
 }
@@ -364,7 +361,10 @@ impl KillList<'_> {
     }
 
     /// Calls `f` with a list, and unregisters what it has put there. May sleep.
-    pub fn unregister<R>(rtnl: &Rtnl, f: impl FnOnce(&mut KillList<'_>, &Rtnl) -> R) -> R {
+    ///
+    /// Not for drivers: some of their operations are called while a list of devices is walked, from
+    /// which none may go meanwhile.
+    pub(crate) fn unregister<R>(rtnl: &Rtnl, f: impl FnOnce(&mut KillList<'_>, &Rtnl) -> R) -> R {
         let list = pin!(Opaque::<bindings::list_head>::zeroed());
         let list = list.into_ref();
 
@@ -379,10 +379,10 @@ impl KillList<'_> {
         result
     }
 
-    /// Adds a device.
+    /// Adds a device of the driver.
     ///
     /// Does nothing to a device that is on such a list already, or beyond.
-    pub fn add(&mut self, dev: &NetDevice, rtnl: &Rtnl) {
+    pub fn add<T: Driver>(&mut self, dev: &Device<T>, rtnl: &Rtnl) {
         if setup::can_unregister(dev, rtnl) {
             // SAFETY: The device is registered and on no list, and by the type invariants ours is
             // valid and will be seen to.

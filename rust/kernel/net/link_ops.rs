@@ -18,6 +18,7 @@ use crate::{
     },
     net::{
         device::{
+            unregister_if_registered,
             Device,
             Driver,
             KillList,
@@ -43,8 +44,9 @@ use crate::{
     prelude::*,
     str::as_char_ptr_in_const_context,
     sync::atomic::{
+        Acquire,
         Atomic,
-        Relaxed, //
+        Release, //
     },
     types::Opaque, //
 };
@@ -71,11 +73,13 @@ pub struct NewLinkParams<'a, T: LinkOps> {
     pub peer_net: &'a Namespace,
     /// Where to say why the request is refused.
     pub extack: ExtAck<'a>,
+    /// The table of the kind, which is registered, and stays so while the request is handled.
+    table: NonNull<bindings::rtnl_link_ops>,
 }
 
 /// The operations of a kind of links. C: `struct rtnl_link_ops`.
 ///
-/// They may sleep.
+/// They may sleep, unless they say otherwise.
 #[vtable]
 pub trait LinkOps: Driver {
     /// The attributes of the kind, which are what `ip link add type KIND` is followed by.
@@ -132,12 +136,13 @@ pub trait LinkOps: Driver {
         kill.add(dev, rtnl);
     }
 
-    /// Returns the namespace of what the link is linked to.
+    /// Returns the namespace of what the link is linked to. Called under RCU too; must not sleep.
     fn link_net<'r>(_dev: &Device<Self>, _rtnl: &'r Rtnl) -> &'r Namespace {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Returns the room that [`LinkOps::report`] needs at most, in bytes.
+    /// Returns the room that [`LinkOps::report`] needs at most, in bytes. Called under RCU; must
+    /// not sleep.
     fn report_room() -> usize {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -159,14 +164,14 @@ impl<'a, T: LinkOps> UnregisteredDevice<'a, T> {
         attrs: AttrSet<'_, LinkAttrs>,
         _rtnl: &'a Rtnl,
     ) -> Result<Self> {
-        // SAFETY: The RTNL is held, the table belongs to this kind, and the attributes are those of
-        // links, all of which were validated.
+        // SAFETY: The RTNL is held, the table is that of this kind and registered, and the
+        // attributes are those of links, all of which were validated.
         let dev = from_err_ptr(unsafe {
             bindings::rtnl_create_link(
                 params.peer_net.as_raw(),
                 name.as_ptr(),
                 name.assigned(),
-                T::table().as_raw(),
+                params.table.as_ptr(),
                 attrs.as_raw(),
                 params.extack.as_raw(),
             )
@@ -277,7 +282,10 @@ impl<T: LinkOps> LinkTable<T> {
             // SAFETY: The device has just been allocated and set up, and is nobody else's.
             let setup = unsafe { Setup::<T>::from_raw(dev) };
 
-            setup.set_real_queues(real);
+            setup.set_real_queues(Queues {
+                tx: real.tx.min(tx),
+                rx: real.rx.min(rx),
+            });
         }
         dev
     }
@@ -310,17 +318,18 @@ impl<T: LinkOps> LinkTable<T> {
 
     /// # Safety
     ///
-    /// `dev` must be a device that was made by `alloc`, is not registered, and is freed by the
-    /// caller on failure; `params` must be valid and `extack` null or valid, with the RTNL held.
+    /// `dev` must be a device that was made by `alloc`, for the table that it refers to, is not
+    /// registered, and is freed by the caller on failure; `params` must be valid and `extack` null
+    /// or valid, with the RTNL held.
     unsafe extern "C" fn newlink(
-        dev: *mut bindings::net_device,
+        raw: *mut bindings::net_device,
         params: *mut bindings::rtnl_newlink_params,
         extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
         // SAFETY: The caller guarantees that the RTNL is held.
         let rtnl = unsafe { Rtnl::assume_held() };
         // SAFETY: The caller guarantees that the device is as it must be, hence not null.
-        let dev = unsafe { NewDevice::from_raw(NonNull::new_unchecked(dev)) };
+        let dev = unsafe { NewDevice::from_raw(NonNull::new_unchecked(raw)) };
         let params = NewLinkParams {
             // SAFETY: The caller guarantees that `params` is valid, and its tables are as the
             // parser fills them.
@@ -331,14 +340,24 @@ impl<T: LinkOps> LinkTable<T> {
             peer_net: unsafe { Namespace::from_raw(bindings::rtnl_newlink_peer_net(params)) },
             // SAFETY: The caller guarantees that it is null or valid.
             extack: unsafe { ExtAck::from_raw(extack) },
+            // SAFETY: The caller guarantees that the device refers to its table.
+            table: unsafe { NonNull::new_unchecked((*raw).rtnl_link_ops.cast_mut()) },
         };
 
-        from_result(|| {
-            // If the driver gives the device up after it has registered it, the device is being
-            // unregistered now, and the caller's `free_netdev()` leaves it alone.
-            T::new_link(dev, &params, rtnl)?.keep();
-            Ok(0)
-        })
+        match T::new_link(dev, &params, rtnl) {
+            Ok(link) => {
+                link.keep();
+                0
+            }
+            Err(error) => {
+                // If the driver gives the device up after it has registered it, the device is being
+                // unregistered now, and the caller's `free_netdev()` leaves it alone. One that was
+                // forgotten rather than dropped is still registered.
+                // SAFETY: The caller guarantees that the device is valid.
+                unsafe { unregister_if_registered(raw, rtnl) };
+                error.to_errno()
+            }
+        }
     }
 
     /// # Safety
@@ -422,7 +441,7 @@ impl<T: LinkOps> LinkTable<T> {
 
 /// A kind of links that users can create, for as long as this lives.
 ///
-/// Dropping it deletes all links of the kind.
+/// Dropping it deletes all links of the kind, for which it takes the RTNL.
 ///
 /// # Examples
 ///
@@ -498,19 +517,19 @@ impl<T: LinkOps> LinkTable<T> {
 pub struct Registration<T: LinkOps>(&'static LinkTable<T>);
 
 impl<T: LinkOps> Registration<T> {
-    /// Registers the kind. May sleep.
+    /// Registers the kind. Takes the RTNL.
     ///
     /// Returns [`EEXIST`] if there is such a kind already.
     pub fn new() -> Result<Self> {
         let table = T::table();
 
-        if table.registered.xchg(true, Relaxed) {
+        if table.registered.xchg(true, Acquire) {
             return Err(EEXIST);
         }
 
         // SAFETY: The table lives in a static and is not registered.
         to_result(unsafe { bindings::rtnl_link_register(table.as_raw()) })
-            .inspect_err(|_| table.registered.store(false, Relaxed))?;
+            .inspect_err(|_| table.registered.store(false, Release))?;
 
         // INVARIANT: The table has just been registered.
         Ok(Self(table))
@@ -522,6 +541,6 @@ impl<T: LinkOps> Drop for Registration<T> {
         // SAFETY: By the type invariants the table is registered.
         unsafe { bindings::rtnl_link_unregister(self.0.as_raw()) };
 
-        self.0.registered.store(false, Relaxed);
+        self.0.registered.store(false, Release);
     }
 }

@@ -6,7 +6,6 @@
 
 use crate::{
     bindings,
-    sync::aref::AlwaysRefCounted,
     task::CurrentTask,
     types::Opaque, //
 };
@@ -17,29 +16,22 @@ use core::ptr::{
 
 /// A network namespace, C's `struct net`.
 ///
-/// Two references are equal if they refer to the same namespace.
+/// Two references are equal if they refer to the same namespace. A reference keeps nothing alive:
+/// as long as there are devices in a namespace, it may be about to go.
 ///
 /// # Examples
 ///
 /// ```
 /// use kernel::net::namespace::Namespace;
-/// use kernel::sync::aref::ARef;
 ///
 /// // The namespace of the process that makes the system call we serve.
 /// let task = current!();
 /// let net = task.net_namespace().ok_or(ENODEV)?;
 /// assert!(net == net);
-///
-/// // Keeps it alive beyond the borrow.
-/// let held: ARef<Namespace> = net.into();
-/// assert!(*held == *net);
 /// # Ok::<(), Error>(())
 /// ```
 #[repr(transparent)]
 pub struct Namespace(Opaque<bindings::net>);
-
-// SAFETY: The reference count may be dropped on any thread.
-unsafe impl Send for Namespace {}
 
 // SAFETY: What is reachable through a shared reference is constant or synchronised by C.
 unsafe impl Sync for Namespace {}
@@ -71,21 +63,6 @@ impl PartialEq for Namespace {
 }
 
 impl Eq for Namespace {}
-
-// SAFETY: A namespace is reference-counted, and freed only when the count drops to zero.
-unsafe impl AlwaysRefCounted for Namespace {
-    #[inline]
-    fn inc_ref(&self) {
-        // SAFETY: The reference proves that the namespace is alive.
-        unsafe { bindings::get_net(self.as_raw()) };
-    }
-
-    #[inline]
-    unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller owns a reference count and gives it up.
-        unsafe { bindings::put_net(obj.as_ptr().cast()) };
-    }
-}
 
 impl CurrentTask {
     /// Returns the network namespace of the current task.

@@ -11,6 +11,7 @@
 
 use crate::{
     bindings,
+    num::casts::u32_as_usize,
     prelude::*,
     str::as_char_ptr_in_const_context, //
 };
@@ -67,7 +68,7 @@ impl<'a> Attr<'a> {
 
 /// Rounds up to the alignment of netlink attributes, as `NLA_ALIGN()` does.
 const fn align(len: usize) -> usize {
-    len.next_multiple_of(bindings::NLA_ALIGNTO as usize)
+    len.next_multiple_of(u32_as_usize(bindings::NLA_ALIGNTO))
 }
 
 /// What requests may carry in one attribute: an entry of a policy table, C's `struct nla_policy`.
@@ -99,7 +100,8 @@ impl Policy {
         policy
     }
 
-    /// Refuses values above `max`, as `NLA_POLICY_MAX()` does.
+    /// Refuses values above `max`, as `NLA_POLICY_MAX()` does. As a constant, it fails the build if
+    /// a policy cannot express that.
     pub const fn max(mut self, max: u32) -> Self {
         assert!(max <= i16::MAX as u32, "a policy cannot express this limit");
 
@@ -143,7 +145,11 @@ pub unsafe trait Payload {
 }
 
 /// An integer, which can also be written to reports.
-pub trait Scalar: Payload + Copy {}
+///
+/// # Safety
+///
+/// All bytes of a value must be initialised.
+pub unsafe trait Scalar: Payload + Copy {}
 
 macro_rules! impl_scalar {
     ($($ty:ty => $nla_type:ident),* $(,)?) => {$(
@@ -160,7 +166,8 @@ macro_rules! impl_scalar {
             }
         }
 
-        impl Scalar for $ty {}
+        // SAFETY: Integers have no padding.
+        unsafe impl Scalar for $ty {}
     )*};
 }
 
@@ -251,7 +258,7 @@ impl<F, P> Clone for Key<F, P> {
 impl<F, P> Copy for Key<F, P> {}
 
 impl<F: Family, P: Payload> Key<F, P> {
-    /// Creates a key. Fails the build if the number is out of the family's range.
+    /// Creates a key. As a constant, it fails the build if the number is out of the family's range.
     ///
     /// # Safety
     ///
@@ -268,6 +275,7 @@ impl<F: Family, P: Payload> Key<F, P> {
     }
 
     /// Returns a key for the attribute itself, of whatever type: keys can then be put in one table.
+    #[inline]
     pub const fn raw(self) -> Key<F, Raw> {
         // INVARIANT: The number is the same, and every attribute can be read as it is.
         Key {
@@ -277,6 +285,7 @@ impl<F: Family, P: Payload> Key<F, P> {
     }
 
     /// Returns the number of the attribute.
+    #[inline]
     pub const fn number(self) -> u16 {
         self.number
     }

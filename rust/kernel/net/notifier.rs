@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Notifications of what happens to network devices.
+//! Notifications of network devices that go.
 //!
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
@@ -9,89 +9,51 @@ use crate::{
     container_of,
     error::to_result,
     net::{
-        device::NetDevice,
+        device::{
+            is_unregistering,
+            KillList,
+            NetDevice, //
+        },
         rtnl::Rtnl, //
     },
     prelude::*,
     types::Opaque, //
 };
 
-/// What has happened to a device, or is about to. C: `enum netdev_cmd`.
-///
-/// Events that come before a device is registered, and those that no user has asked for so far, are
-/// not passed on.
-#[derive(Clone, Copy)]
-pub enum Event<'a> {
-    /// The device has been registered.
-    Registered(&'a NetDevice),
-    /// The device is being unregistered: let go of it.
-    Unregistering(&'a NetDevice),
-    /// The interface has been set up.
-    Up(&'a NetDevice),
-    /// The interface is about to be set down.
-    GoingDown(&'a NetDevice),
-    /// The interface has been set down.
-    Down(&'a NetDevice),
-    /// Flags or the carrier have changed.
-    Changed(&'a NetDevice),
-    /// The interface has a new name.
-    Renamed(&'a NetDevice),
-}
-
-impl<'a> Event<'a> {
-    fn new(event: c_ulong, dev: &'a NetDevice) -> Option<Self> {
-        let event = match u32::try_from(event).ok()? {
-            bindings::netdev_cmd_NETDEV_REGISTER => Self::Registered(dev),
-            bindings::netdev_cmd_NETDEV_UNREGISTER => Self::Unregistering(dev),
-            bindings::netdev_cmd_NETDEV_UP => Self::Up(dev),
-            bindings::netdev_cmd_NETDEV_GOING_DOWN => Self::GoingDown(dev),
-            bindings::netdev_cmd_NETDEV_DOWN => Self::Down(dev),
-            bindings::netdev_cmd_NETDEV_CHANGE => Self::Changed(dev),
-            bindings::netdev_cmd_NETDEV_CHANGENAME => Self::Renamed(dev),
-            _ => return None,
-        };
-
-        Some(event)
-    }
-}
-
-/// Somebody who wants to know what happens to network devices.
+/// Somebody who wants to know when network devices go.
 pub trait Notifier: Sync + 'static {
-    /// Called with the RTNL held. May sleep.
-    fn notify(&self, event: Event<'_>, rtnl: &Rtnl);
+    /// Called when a device is being unregistered, for good: whoever depends on it lets go of it.
+    ///
+    /// Devices of the driver that go too are put on the list. Called with the RTNL held; may sleep.
+    fn unregistering(&self, dev: &NetDevice, kill: &mut KillList<'_>, rtnl: &Rtnl);
 }
 
 /// A notifier that is registered for as long as this lives.
 ///
-/// When it is registered, it is told of the devices that exist, as if they had just been registered
-/// and set up; when it is dropped, as if they were set down and unregistered.
+/// Dropping it takes the RTNL.
 ///
 /// # Examples
 ///
 /// ```
 /// use kernel::net::{
-///     notifier::{Event, Notifier, Registration},
+///     device::{KillList, NetDevice},
+///     notifier::{Notifier, Registration},
 ///     rtnl::Rtnl,
 /// };
 /// use kernel::sync::atomic::{Atomic, Relaxed};
 ///
-/// /// Counts devices.
+/// /// Counts the devices that go.
 /// struct Counter(Atomic<i32>);
 ///
 /// impl Notifier for Counter {
-///     fn notify(&self, event: Event<'_>, _rtnl: &Rtnl) {
-///         match event {
-///             Event::Registered(_) => self.0.add(1, Relaxed),
-///             Event::Unregistering(_) => self.0.add(-1, Relaxed),
-///             _ => {}
-///         }
+///     fn unregistering(&self, _dev: &NetDevice, _kill: &mut KillList<'_>, _rtnl: &Rtnl) {
+///         self.0.add(1, Relaxed);
 ///     }
 /// }
 ///
 /// let counter = KBox::pin_init(Registration::new(Counter(Atomic::new(0))), GFP_KERNEL)?;
 ///
-/// // The loopback device, if nothing else, is always there.
-/// assert!(counter.notifier().0.load(Relaxed) > 0);
+/// assert!(counter.notifier().0.load(Relaxed) >= 0);
 /// # Ok::<(), Error>(())
 /// ```
 ///
@@ -112,7 +74,7 @@ unsafe impl<T: Notifier + Send> Send for Registration<T> {}
 unsafe impl<T: Notifier> Sync for Registration<T> {}
 
 impl<T: Notifier> Registration<T> {
-    /// Registers a notifier. May sleep; must not be called with the RTNL held.
+    /// Registers a notifier. Takes the RTNL.
     pub fn new(notifier: T) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             notifier,
@@ -151,14 +113,19 @@ impl<T: Notifier> Registration<T> {
         let this = unsafe { &*container_of!(Opaque::cast_from(block), Self, block) };
         // SAFETY: All structures that come with such events start with the common one.
         let dev = unsafe { (*info.cast::<bindings::netdev_notifier_info>()).dev };
-        // SAFETY: The RTNL keeps the device alive. Those that were never registered are not given
-        // to users, see `Event`.
-        let dev = unsafe { NetDevice::from_raw(dev) };
         // SAFETY: The caller guarantees that the RTNL is held.
         let rtnl = unsafe { Rtnl::assume_held() };
 
-        if let Some(event) = Event::new(event, dev) {
-            this.notifier.notify(event, rtnl);
+        if u32::try_from(event) == Ok(bindings::netdev_cmd_NETDEV_UNREGISTER) {
+            // SAFETY: The device has been registered, and the RTNL keeps it alive.
+            let dev = unsafe { NetDevice::from_raw(dev) };
+
+            // C says the same of a device that is moved, and of all when the notifier goes.
+            if is_unregistering(dev, rtnl) {
+                KillList::unregister(rtnl, |kill, rtnl| {
+                    this.notifier.unregistering(dev, kill, rtnl)
+                });
+            }
         }
         bindings::NOTIFY_DONE as c_int
     }
@@ -171,6 +138,6 @@ impl<T: Notifier> PinnedDrop for Registration<T> {
         let ret = unsafe { bindings::unregister_netdevice_notifier(self.block.get()) };
 
         // It can only fail for a block that is not registered.
-        debug_assert_eq!(ret, 0);
+        crate::warn_on!(ret != 0);
     }
 }

@@ -8,8 +8,8 @@
 //!
 //! All of that is protected by the instance locks of both devices, and that of the virtual one is
 //! taken first. That order is in the types: a [`Locked`] virtual device gives its queues
-//! ([`RxQueue`]), a queue gives the one that it has leased ([`Leased`]), which can be locked; there
-//! is no way back.
+//! (`RxQueue`), a queue gives the one that it has leased (`Leased`), which can be locked; there is
+//! no way back. Drivers do none of that: when they are asked for a queue, both devices are locked.
 //!
 //! # Examples
 //!
@@ -46,6 +46,7 @@ use crate::{
         },
         rtnl::Rtnl, //
     },
+    num::casts::u32_as_usize,
     prelude::*,
     sync::{
         atomic::{
@@ -83,7 +84,7 @@ impl<'a, T: Driver> Locked<'a, T> {
     }
 
     /// Returns one of the receive queues that are in use.
-    pub fn rx_queue(&self, index: u32) -> Option<RxQueue<'_>> {
+    pub(super) fn rx_queue(&self, index: u32) -> Option<RxQueue<'_>> {
         // SAFETY: The device is virtual, and locked for as long as the queue is borrowed.
         unsafe { RxQueue::get(self.0, index) }
     }
@@ -102,6 +103,7 @@ impl<'a, T: Driver> Locked<'a, T> {
     }
 
     /// Tells whether all receive queues that the device was created with are in use.
+    #[inline]
     pub fn is_full(&self) -> bool {
         // SAFETY: The device is valid; the number never changes.
         real_rx_queues(self.0) >= unsafe { (*self.0.as_raw()).num_rx_queues }
@@ -126,12 +128,14 @@ pub struct AddedQueue<'a>(u32, PhantomData<&'a NetDevice>);
 
 impl AddedQueue<'_> {
     /// Returns the index of the queue.
+    #[inline]
     pub fn index(&self) -> u32 {
         self.0
     }
 }
 
 /// Returns how many receive queues are in use.
+#[inline]
 fn real_rx_queues(dev: &NetDevice) -> u32 {
     // SAFETY: The device is valid.
     let count = unsafe { &raw mut (*dev.as_raw()).real_num_rx_queues };
@@ -145,10 +149,11 @@ fn real_rx_queues(dev: &NetDevice) -> u32 {
 /// # Safety
 ///
 /// `index` must be less than the number of receive queues that the device was created with.
+#[inline]
 unsafe fn queue_ptr(dev: &NetDevice, index: u32) -> NonNull<bindings::netdev_rx_queue> {
     // SAFETY: The array is there for as long as the device, and the caller guarantees that the
     // queue is part of it.
-    unsafe { NonNull::new_unchecked((*dev.as_raw())._rx.add(index as usize)) }
+    unsafe { NonNull::new_unchecked((*dev.as_raw())._rx.add(u32_as_usize(index))) }
 }
 
 /// A receive queue of a virtual device.
@@ -158,7 +163,7 @@ unsafe fn queue_ptr(dev: &NetDevice, index: u32) -> NonNull<bindings::netdev_rx_
 /// The queue is valid, of a device without a parent, and the queue that it has leased, if any,
 /// stays leased during `'a`.
 #[derive(Clone, Copy)]
-pub struct RxQueue<'a>(
+pub(super) struct RxQueue<'a>(
     NonNull<bindings::netdev_rx_queue>,
     PhantomData<&'a NetDevice>,
 );
@@ -181,7 +186,8 @@ impl<'a> RxQueue<'a> {
     }
 
     /// Returns the physical queue that this one has leased.
-    pub fn leased(&self) -> Option<Leased<'a>> {
+    #[inline]
+    pub(super) fn leased(&self) -> Option<Leased<'a>> {
         // SAFETY: By the type invariants, the queue is valid.
         let lease = unsafe { &raw mut (*self.0.as_ptr()).lease };
         // SAFETY: The field is aligned and valid, and written in one piece.
@@ -199,35 +205,41 @@ impl<'a> RxQueue<'a> {
 ///
 /// The queue is valid, of a device with a parent, and stays leased during `'a`.
 #[derive(Clone, Copy)]
-pub struct Leased<'a>(
+pub(super) struct Leased<'a>(
     NonNull<bindings::netdev_rx_queue>,
     PhantomData<&'a NetDevice>,
 );
 
 impl<'a> Leased<'a> {
     /// Returns the device whose queue this is.
-    pub fn device(&self) -> &'a NetDevice {
+    #[inline]
+    pub(super) fn device(&self) -> &'a NetDevice {
         // SAFETY: By the type invariants, the queue is valid; a lease holds a reference to its
         // device.
         unsafe { NetDevice::from_raw((*self.0.as_ptr()).dev) }
     }
 
     /// Returns the index of the queue on its device.
-    pub fn index(&self) -> u32 {
+    #[inline]
+    pub(super) fn index(&self) -> u32 {
         let dev = self.device().as_raw();
 
         // SAFETY: By the type invariants, the queue is part of its device's array.
         unsafe { self.0.as_ptr().offset_from((*dev)._rx) as u32 }
     }
 
-    /// Takes the instance lock of the physical device. May sleep.
-    pub fn lock(&self) -> PhysicalGuard<'a> {
+    /// Takes the instance lock of the physical device, which stays even if the lease ends. May
+    /// sleep.
+    pub(super) fn lock(&self) -> PhysicalGuard<'a> {
         let dev = self.device();
 
+        // SAFETY: The device is valid: by the type invariants, the queue is leased.
+        unsafe { bindings::dev_hold(dev.as_raw()) };
         // SAFETY: The device is valid. The lock of the virtual device, which may be held, is taken
         // before that of a physical one.
         unsafe { bindings::netdev_lock(dev.as_raw()) };
 
+        // INVARIANT: The lock and the reference were just taken.
         PhysicalGuard(dev, NotThreadSafe)
     }
 }
@@ -236,22 +248,25 @@ impl<'a> Leased<'a> {
 ///
 /// # Invariants
 ///
-/// The current task holds the lock.
+/// The current task holds the lock, and the guard a reference to the device.
 #[must_use = "the lock is released as soon as the guard is dropped"]
-pub struct PhysicalGuard<'a>(&'a NetDevice, NotThreadSafe);
+pub(super) struct PhysicalGuard<'a>(&'a NetDevice, NotThreadSafe);
 
 impl Drop for PhysicalGuard<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants, this task holds the lock.
         unsafe { bindings::netdev_unlock(self.0.as_raw()) };
+        // SAFETY: By the type invariants, the reference is ours to give up.
+        unsafe { bindings::dev_put(self.0.as_raw()) };
     }
 }
 
 impl<T: Driver> Device<T> {
     /// Returns one of the receive queues that are in use, for as long as we are in the RCU critical
-    /// section: leases end a grace period before either device is freed.
+    /// section.
     ///
-    /// [`None`] if there is no such queue, or if the device is not a virtual one.
+    /// [`None`] if there is no such queue, if the interface is not up, or if the device is not a
+    /// virtual one.
     ///
     /// Not for drivers, who could lock the physical device where they must not sleep.
     pub(super) fn rx_queue<'g>(
@@ -259,17 +274,18 @@ impl<T: Driver> Device<T> {
         index: u32,
         _guard: &'g rcu::Guard,
     ) -> Option<RxQueue<'g>> {
-        if self.is_physical() {
+        if self.is_physical() || !self.is_up() {
             return None;
         }
-        // SAFETY: The device is virtual. A physical device whose queues are leased is not freed
-        // before the grace period after the lease's end.
+        // SAFETY: The device is virtual. It ends its leases when it goes, a grace period after it
+        // was set down, and has been seen to be up.
         unsafe { RxQueue::get(self, index) }
     }
 }
 
 impl NetDevice {
     /// Tells whether the device has a parent in the device model, as hardware does.
+    #[inline]
     pub fn is_physical(&self) -> bool {
         // SAFETY: The device is valid; its parent is set before it is registered.
         !unsafe { (*self.as_raw()).dev.parent }.is_null()
@@ -333,7 +349,8 @@ pub(crate) fn end_leases(dev: &NetDevice, rtnl: &Rtnl) {
 
 /// Calls `f` for each queue that a physical device has lent, with the device that it was lent to.
 ///
-/// `f` is called with the instance lock of the physical device held, so it cannot lock the other.
+/// Takes the instance lock of the physical device. `f` is called with it held, and must not take
+/// that of the other, which comes first.
 pub fn for_each_lessee(dev: &NetDevice, _rtnl: &Rtnl, mut f: impl FnMut(&NetDevice)) {
     if !dev.is_physical() {
         return;

@@ -33,6 +33,8 @@ use core::{
 
 /// Proof that we are called by the transmit path, with bottom halves disabled.
 ///
+/// Of a device that netpoll may use, interrupts are disabled too then.
+///
 /// # Invariants
 ///
 /// Bottom halves are disabled on the current CPU for as long as a reference to the value exists.
@@ -137,9 +139,11 @@ impl Packet {
         unsafe { bindings::nf_skip_egress(self.as_raw(), skip) };
     }
 
-    /// Makes sure that no fragment is memory of user space that its owner may still write to.
+    /// Copies fragments that are memory of user space, to which their owner may still write, where
+    /// the owner has asked for that to be done on the way. Those of `MSG_ZEROCOPY` stay until a
+    /// socket of this host receives them.
     ///
-    /// Fails if the fragments could not be copied. C: `skb_orphan_frags()`.
+    /// Fails if they could not be copied. C: `skb_orphan_frags()`.
     #[inline(always)]
     pub fn orphan_frags(&self, flags: Flags) -> Result<(), AllocError> {
         // SAFETY: By the type invariants, the packet is valid.

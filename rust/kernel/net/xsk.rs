@@ -82,7 +82,7 @@ impl PoolSetup<'_> {
     ///
     /// Fails with [`EOPNOTSUPP`] if that device does not serve XDP sockets, with [`EBUSY`] if one
     /// of its queues has a memory provider, or with what the device returns.
-    pub(crate) fn forward(&self, to: &Leased<'_>) -> Result {
+    pub(super) fn forward(&self, to: &Leased<'_>) -> Result {
         let dev = to.device().as_raw();
         // SAFETY: The device is valid; its operations are set once.
         let ops = unsafe { &*(*dev).netdev_ops };
@@ -121,7 +121,7 @@ impl PoolSetup<'_> {
 ///
 /// Fails with [`EOPNOTSUPP`] if that device does not serve XDP sockets, or with what the device
 /// returns.
-pub(crate) fn wake(leased: Leased<'_>, flags: u32) -> Result {
+pub(super) fn wake(leased: Leased<'_>, flags: u32) -> Result {
     let dev = leased.device().as_raw();
     // SAFETY: The device is valid; its operations are set once.
     let wakeup = unsafe { (*(*dev).netdev_ops).ndo_xsk_wakeup }.ok_or(EOPNOTSUPP)?;

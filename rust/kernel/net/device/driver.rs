@@ -8,7 +8,6 @@ use super::{
     programs::Slot,
     setup::PcpuStats,
     Device,
-    NetDevice,
     Ops,
     Setup, //
 };
@@ -39,7 +38,9 @@ use core::marker::PhantomData;
 ///
 /// The implementing type stands for the driver; what belongs to one device is [`Driver::Data`].
 ///
-/// The operations, apart from [`Driver::start_xmit`], may sleep unless they say otherwise.
+/// The operations, apart from [`Driver::start_xmit`], may sleep unless they say otherwise. If the
+/// driver has [`Driver::create_queue`], those that open, stop and configure a device are called
+/// with its instance lock held.
 ///
 /// C: `struct net_device_ops`.
 #[vtable]
@@ -80,7 +81,9 @@ pub trait Driver: Sized + 'static {
 
     /// Transmits a packet.
     ///
-    /// Called with bottom halves disabled and under RCU; must not sleep.
+    /// Called with bottom halves disabled and under RCU; must not sleep. Netpoll calls it with
+    /// interrupts disabled, or from one, unless
+    /// [`PrivFlag::DisableNetpoll`](super::PrivFlag::DisableNetpoll) is set.
     fn start_xmit(dev: &Device<Self>, skb: SkBuff, context: &TxContext) -> XmitResult;
 
     /// Called when the interface is set up.
@@ -118,6 +121,10 @@ pub trait Driver: Sized + 'static {
 
     /// Makes one more receive queue, for which a queue of a physical device is then leased. The
     /// devices of a driver that has this are virtual.
+    ///
+    /// Called with the instance locks of both devices held, and without the RTNL. When the physical
+    /// device goes, it waits for its leases to end: the driver deletes its lessees when it is told
+    /// of that by a [`Notifier`](crate::net::notifier::Notifier).
     fn create_queue<'a>(_dev: &'a Locked<'_, Self>, _extack: ExtAck<'_>) -> Result<AddedQueue<'a>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -139,6 +146,7 @@ pub struct MacChange<'a, T: Driver> {
 
 impl<'a, T: Driver> MacChange<'a, T> {
     /// Returns the device whose address is to be changed.
+    #[inline]
     pub fn device(&self) -> &'a Device<T> {
         self.dev
     }
@@ -176,8 +184,8 @@ impl LinkStats<'_> {
 
     /// Takes over the number of packets that the device, not the stack, has dropped on transmit.
     ///
-    /// The stack adds what [`NetDevice::count_tx_dropped`] has counted by itself.
-    pub fn set_tx_dropped(&mut self, dev: &NetDevice) {
+    /// The stack adds what [`Device::count_tx_dropped`] has counted by itself.
+    pub fn set_tx_dropped<T: Driver>(&mut self, dev: &Device<T>) {
         // SAFETY: The device is valid; the counter is atomic.
         let dropped = unsafe { bindings::dev_stats_read_tx_dropped(dev.as_raw()) };
 

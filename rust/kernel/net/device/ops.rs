@@ -244,7 +244,8 @@ impl<T: Driver> Ops<T> {
     /// `dev` must be a device of driver `T` that is being unregistered, or whose registration has
     /// failed after [`Self::init`], with the RTNL held.
     unsafe extern "C" fn uninit(dev: *mut bindings::net_device) {
-        // SAFETY: The caller guarantees that the device is valid and of this driver.
+        // SAFETY: The caller guarantees that the device is valid, of this driver, and has come as
+        // far as `init()`.
         let dev = unsafe { Device::<T>::from_raw(dev) };
         // SAFETY: The caller guarantees that the RTNL is held.
         let rtnl = unsafe { Rtnl::assume_held() };

@@ -20,7 +20,10 @@ use crate::{
     bindings,
     error::to_result,
     net::rtnl::Rtnl,
-    num::casts::u32_as_usize,
+    num::casts::{
+        u32_as_usize,
+        u32_into_u8, //
+    },
     prelude::*,
     types::Opaque, //
 };
@@ -68,17 +71,57 @@ pub(super) fn private<T: Driver>(dev: &Device<T>) -> &Private<T> {
 }
 
 /// Tells whether a device is registered, as one on a [`KillList`](super::KillList) still is.
+#[inline]
 pub(super) fn is_registered(dev: &NetDevice, _rtnl: &Rtnl) -> bool {
-    // SAFETY: The device is valid; the state changes under the RTNL.
-    let state = unsafe { (*dev.as_raw()).reg_state };
+    // SAFETY: The device is valid.
+    unsafe { reg_state(dev.as_raw()) == bindings::netdev_reg_state_NETREG_REGISTERED }
+}
 
-    u32::from(state) == bindings::netdev_reg_state_NETREG_REGISTERED
+/// Tells whether a device is being unregistered, for good: not moved to another namespace.
+#[inline]
+pub(crate) fn is_unregistering(dev: &NetDevice, _rtnl: &Rtnl) -> bool {
+    // SAFETY: The device is valid.
+    unsafe { reg_state(dev.as_raw()) == bindings::netdev_reg_state_NETREG_UNREGISTERING }
+}
+
+/// Returns what stage of its life a device is in, which changes under the RTNL only until it is
+/// unregistered.
+///
+/// # Safety
+///
+/// `dev` must be valid.
+#[inline]
+unsafe fn reg_state(dev: *mut bindings::net_device) -> u32 {
+    // SAFETY: The caller guarantees the validity; readers expect the field to change.
+    u32::from(unsafe { (&raw const (*dev).reg_state).read_volatile() })
 }
 
 /// Tells whether a device is registered and nobody is about to change that.
 pub(super) fn can_unregister(dev: &NetDevice, rtnl: &Rtnl) -> bool {
     // SAFETY: The device is valid, and the RTNL protects the list that it may be on.
     is_registered(dev, rtnl) && !unsafe { bindings::unregister_netdevice_queued(dev.as_raw()) }
+}
+
+/// Unregisters a device that has been registered, if it has.
+///
+/// # Safety
+///
+/// `dev` must be valid.
+pub(crate) unsafe fn unregister_if_registered(dev: *mut bindings::net_device, rtnl: &Rtnl) {
+    // SAFETY: The caller guarantees that the device is valid.
+    if unsafe { reg_state(dev) } == bindings::netdev_reg_state_NETREG_REGISTERED {
+        // SAFETY: The device is registered, and not freed before the RTNL is released.
+        unregister(unsafe { NetDevice::from_raw(dev) }, rtnl);
+    }
+}
+
+/// Unregisters a device, unless that is done or about to be. Its memory is freed when the RTNL is
+/// released.
+fn unregister(dev: &NetDevice, rtnl: &Rtnl) {
+    if can_unregister(dev, rtnl) {
+        // SAFETY: The device is registered, on no list, and the RTNL is held.
+        unsafe { bindings::unregister_netdevice_queue(dev.as_raw(), ptr::null_mut()) };
+    }
 }
 
 /// The counters that a device keeps for each CPU.
@@ -119,9 +162,9 @@ pub struct Name {
 
 impl Name {
     /// The size of a name with the terminating NUL, in bytes.
-    pub const SIZE: usize = bindings::IFNAMSIZ as usize;
+    pub const SIZE: usize = u32_as_usize(bindings::IFNAMSIZ);
 
-    /// A name that the kernel completes. Fails the build if it is too long.
+    /// A name that the kernel completes. As a constant, it fails the build if it is too long.
     pub const fn template(template: &CStr) -> Self {
         let from = template.to_bytes();
         let mut bytes = [0; Self::SIZE];
@@ -136,7 +179,7 @@ impl Name {
 
         Self {
             bytes,
-            assigned: bindings::NET_NAME_ENUM as u8,
+            assigned: u32_into_u8::<{ bindings::NET_NAME_ENUM }>(),
         }
     }
 
@@ -150,14 +193,16 @@ impl Name {
 
         Self {
             bytes,
-            assigned: bindings::NET_NAME_USER as u8,
+            assigned: u32_into_u8::<{ bindings::NET_NAME_USER }>(),
         }
     }
 
+    #[inline]
     pub(crate) fn as_ptr(&self) -> *const c_char {
         self.bytes.as_ptr().cast()
     }
 
+    #[inline]
     pub(crate) fn assigned(&self) -> u8 {
         self.assigned
     }
@@ -221,6 +266,7 @@ impl<T: Driver> Setup<T> {
     ///
     /// `dev` must be a device of driver `T` that is valid, that has not been registered, and that
     /// nobody else uses, for the whole of `'a`.
+    #[inline]
     pub(crate) unsafe fn from_raw<'a>(dev: *mut bindings::net_device) -> &'a Self {
         // INVARIANT: The caller guarantees it.
         // SAFETY: The caller guarantees the validity; `Self` is transparent over the C type.
@@ -241,34 +287,40 @@ impl<T: Driver> Setup<T> {
     }
 
     /// Sets the largest MTU, in bytes.
+    #[inline]
     pub fn set_max_mtu(&self, bytes: u32) {
         // SAFETY: The pointer is valid, it is only offset.
         self.set(|dev| unsafe { &raw mut (*dev).max_mtu }, bytes);
     }
 
     /// Sets the headroom that packets for the device should have, in bytes.
+    #[inline]
     pub fn set_needed_headroom(&self, bytes: u16) {
         // SAFETY: The pointer is valid, it is only offset.
         self.set(|dev| unsafe { &raw mut (*dev).needed_headroom }, bytes);
     }
 
     /// Sets the tailroom that packets for the device should have, in bytes.
+    #[inline]
     pub fn set_needed_tailroom(&self, bytes: u16) {
         // SAFETY: The pointer is valid, it is only offset.
         self.set(|dev| unsafe { &raw mut (*dev).needed_tailroom }, bytes);
     }
 
     /// Adds flags of the interface.
+    #[inline]
     pub fn add_flags(&self, flags: Flags) {
         // SAFETY: By the type invariants the device is ours to write to.
         unsafe { (*self.as_raw()).flags |= u32::from(flags) };
     }
 
     /// Adds flags between the driver and the stack.
+    #[inline]
     pub fn add_priv_flags(&self, flags: PrivFlags) {
         self.set_priv_flags(self.priv_flags() | u32::from(flags));
     }
 
+    #[inline]
     fn priv_flags(&self) -> u32 {
         // SAFETY: By the type invariants the device is valid.
         unsafe {
@@ -279,6 +331,7 @@ impl<T: Driver> Setup<T> {
         }
     }
 
+    #[inline]
     fn set_priv_flags(&self, flags: u32) {
         // SAFETY: By the type invariants the device is ours to write to.
         unsafe {
@@ -290,6 +343,7 @@ impl<T: Driver> Setup<T> {
     }
 
     /// Lets the device transmit without the lock of its queue: the driver needs none.
+    #[inline]
     pub fn set_lockless_tx(&self) {
         // SAFETY: By the type invariants the device is ours to write to.
         unsafe {
@@ -302,6 +356,7 @@ impl<T: Driver> Setup<T> {
 
     /// Lets packets pass that refer to memory which the host cannot read: the driver does not look
     /// at it, and does no DMA.
+    #[inline]
     pub fn set_netmem_tx_no_dma(&self) {
         // SAFETY: By the type invariants the device is ours to write to.
         unsafe {
@@ -314,6 +369,7 @@ impl<T: Driver> Setup<T> {
 
     /// Sets the offloads: those that are on at first in addition to what is on by default, and
     /// those that users may turn on and off.
+    #[inline]
     pub fn set_features(&self, active: Features, changeable: Features) {
         // SAFETY: By the type invariants the device is ours to write to.
         unsafe {
@@ -323,6 +379,7 @@ impl<T: Driver> Setup<T> {
     }
 
     /// Sets the offloads that packets in a tunnel have.
+    #[inline]
     pub fn set_encap_features(&self, features: Features) {
         // SAFETY: The pointer is valid, it is only offset.
         self.set(
@@ -332,6 +389,7 @@ impl<T: Driver> Setup<T> {
     }
 
     /// Sets the offloads that packets with MPLS labels have.
+    #[inline]
     pub fn set_mpls_features(&self, features: Features) {
         // SAFETY: The pointer is valid, it is only offset.
         self.set(
@@ -342,12 +400,14 @@ impl<T: Driver> Setup<T> {
 
     /// Sets the offloads that a VLAN device on top of this one has: those of this one, without
     /// some.
+    #[inline]
     pub fn inherit_vlan_features(&self, without: Features) {
         // SAFETY: By the type invariants the device is ours to write to.
         unsafe { (*self.as_raw()).vlan_features = (*self.as_raw()).features & !u64::from(without) };
     }
 
     /// Sets what XDP can do with the device.
+    #[inline]
     pub fn set_xdp_features(&self, features: XdpFeatures) {
         // SAFETY: The pointer is valid, it is only offset.
         self.set(
@@ -357,42 +417,49 @@ impl<T: Driver> Setup<T> {
     }
 
     /// Sets the size of the largest packet that the device takes for segmentation, in bytes.
+    #[inline]
     pub fn set_tso_max_size(&self, bytes: u32) {
         // SAFETY: By the type invariants the device is ours to write to.
         unsafe { bindings::netif_set_tso_max_size(self.as_raw(), bytes) };
     }
 
     /// Takes over the segmentation limits of another device.
+    #[inline]
     pub fn inherit_tso_max<U: Driver>(&self, from: &Setup<U>) {
         // SAFETY: By the type invariants this device is ours to write to, the other one valid.
         unsafe { bindings::netif_inherit_tso_max(self.as_raw(), from.as_raw()) };
     }
 
     /// Gives the device a random hardware address, and marks it as random.
+    #[inline]
     pub fn set_random_address(&self) {
         // SAFETY: By the type invariants the device is ours to write to.
         unsafe { bindings::eth_hw_addr_random(self.as_raw()) };
     }
 
     /// Sets the name.
+    #[inline]
     pub fn set_name(&self, name: &Name) {
         // SAFETY: The pointer is valid, it is only offset.
         self.set(|dev| unsafe { (&raw mut (*dev).name).cast() }, name.bytes);
     }
 
     /// Asks for this index; 0, which is the state at first, for any that is free.
+    #[inline]
     pub fn set_ifindex(&self, ifindex: i32) {
         // SAFETY: The pointer is valid, it is only offset.
         self.set(|dev| unsafe { &raw mut (*dev).ifindex }, ifindex);
     }
 
     /// Returns the index that was asked for, 0 if any will do.
+    #[inline]
     pub fn ifindex(&self) -> i32 {
         // SAFETY: By the type invariants the device is valid.
         unsafe { (*self.as_raw()).ifindex }
     }
 
     /// Sets the number of queues in use, out of those that were allocated.
+    #[inline]
     pub(crate) fn set_real_queues(&self, real: Queues) {
         // SAFETY: The pointer is valid, it is only offset.
         self.set(|dev| unsafe { &raw mut (*dev).real_num_tx_queues }, real.tx);
@@ -416,12 +483,14 @@ impl<'a, T: Driver> NewDevice<'a, T> {
     ///
     /// `dev` must be a device that [`Setup::init`] has been called for, that has not been
     /// registered, and that nobody else uses during `'a`; the RTNL must be held.
+    #[inline]
     pub(crate) unsafe fn from_raw(dev: NonNull<bindings::net_device>) -> Self {
         // INVARIANT: The caller guarantees it.
         Self(dev.cast(), PhantomData)
     }
 
     /// Returns the private data.
+    #[inline]
     pub fn data(&mut self) -> Pin<&mut T::Data> {
         // SAFETY: By the type invariants the data is initialised, and nobody else uses it; it stays
         // where it is.
@@ -441,6 +510,7 @@ impl<'a, T: Driver> NewDevice<'a, T> {
 impl<T: Driver> Deref for NewDevice<'_, T> {
     type Target = Setup<T>;
 
+    #[inline]
     fn deref(&self) -> &Setup<T> {
         // SAFETY: By the type invariants it is valid; only this handle gives access to it.
         unsafe { self.0.as_ref() }
@@ -458,12 +528,14 @@ impl<'a, T: Driver> UnregisteredDevice<'a, T> {
     /// # Safety
     ///
     /// As for [`NewDevice::from_raw`], and the device must be ours to free.
+    #[inline]
     pub(crate) unsafe fn from_raw(dev: NonNull<bindings::net_device>) -> Self {
         // SAFETY: The caller guarantees it.
         Self(unsafe { NewDevice::from_raw(dev) })
     }
 
     /// Returns the private data.
+    #[inline]
     pub fn data(&mut self) -> Pin<&mut T::Data> {
         self.0.data()
     }
@@ -482,6 +554,7 @@ impl<'a, T: Driver> UnregisteredDevice<'a, T> {
 impl<T: Driver> Deref for UnregisteredDevice<'_, T> {
     type Target = Setup<T>;
 
+    #[inline]
     fn deref(&self) -> &Setup<T> {
         &self.0
     }
@@ -507,6 +580,7 @@ pub struct Registered<'a, T: Driver>(NonNull<Device<T>>, PhantomData<&'a Rtnl>);
 
 impl<'a, T: Driver> Registered<'a, T> {
     /// Keeps the device.
+    #[inline]
     pub fn keep(self) -> &'a Device<T> {
         // SAFETY: By the type invariants the device was registered under the RTNL, which is held
         // for the whole of `'a`; its memory is not freed before.
@@ -529,6 +603,7 @@ impl<'a, T: Driver> Registered<'a, T> {
 impl<T: Driver> Deref for Registered<'_, T> {
     type Target = Device<T>;
 
+    #[inline]
     fn deref(&self) -> &Device<T> {
         // SAFETY: By the type invariants the device is valid.
         unsafe { self.0.as_ref() }
@@ -540,10 +615,7 @@ impl<T: Driver> Drop for Registered<'_, T> {
         // SAFETY: By the type invariants the RTNL is held.
         let rtnl = unsafe { Rtnl::assume_held() };
 
-        if can_unregister(self, rtnl) {
-            // SAFETY: The device is registered, on no list, and the RTNL is held.
-            unsafe { bindings::unregister_netdevice_queue(self.as_raw(), core::ptr::null_mut()) };
-        }
+        unregister(self, rtnl);
     }
 }
 
@@ -555,6 +627,7 @@ pub struct NewLink<'a, T: Driver>(Registered<'a, T>);
 
 impl<T: Driver> NewLink<'_, T> {
     /// Leaves the device to its creator.
+    #[inline]
     pub(crate) fn keep(self) {
         let _ = self.0.keep();
     }
@@ -563,6 +636,7 @@ impl<T: Driver> NewLink<'_, T> {
 impl<T: Driver> Deref for NewLink<'_, T> {
     type Target = Device<T>;
 
+    #[inline]
     fn deref(&self) -> &Device<T> {
         &self.0
     }

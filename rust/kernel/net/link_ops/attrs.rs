@@ -19,6 +19,7 @@ use crate::{
             Prefixed, //
         },
     },
+    num::casts::u32_as_usize,
     prelude::*, //
 };
 use core::{
@@ -26,13 +27,16 @@ use core::{
     ptr, //
 };
 
+/// The size of an Ethernet address, in bytes.
+const ETH_ALEN: usize = u32_as_usize(bindings::ETH_ALEN);
+
 /// The attributes that links of all kinds have, C's `IFLA_*`.
 ///
 /// rtnetlink validates them, and applies most of them by itself.
 pub struct LinkAttrs;
 
 impl Family for LinkAttrs {
-    const MAX: usize = bindings::__IFLA_MAX as usize - 1;
+    const MAX: usize = u32_as_usize(bindings::__IFLA_MAX) - 1;
 }
 
 impl LinkAttrs {
@@ -64,7 +68,7 @@ impl AttrSet<'_, LinkAttrs> {
             return Ok(());
         };
 
-        let address: &[u8; bindings::ETH_ALEN as usize] = address.try_into().map_err(|_| EINVAL)?;
+        let address: &[u8; ETH_ALEN] = address.try_into().map_err(|_| EINVAL)?;
 
         // SAFETY: The address is as long as one of an Ethernet device.
         if unsafe { bindings::is_valid_ether_addr(address.as_ptr()) } {
@@ -93,7 +97,7 @@ pub struct PeerInfo<'a> {
 
 impl<'a> PeerInfo<'a> {
     /// Parses the attribute, which must be one that a [`PeerAttr`] key gave.
-    pub fn parse(attr: Attr<'a>, extack: ExtAck<'_>) -> Result<Self> {
+    pub fn parse(attr: Attr<'a>, extack: ExtAck<'a>) -> Result<Self> {
         if attr.payload().len() < size_of::<bindings::ifinfomsg>() {
             return Err(EINVAL);
         }
@@ -123,11 +127,13 @@ impl<'a> PeerInfo<'a> {
     }
 
     /// Returns the index that the user wants the device to have, 0 if any will do.
+    #[inline]
     pub fn ifindex(&self) -> i32 {
         self.ifindex
     }
 
     /// Returns the attributes.
+    #[inline]
     pub fn attrs(&self) -> AttrSet<'_, LinkAttrs> {
         // SAFETY: By the type invariants the table is as `AttrSet` wants it. It is only read from.
         unsafe { AttrSet::from_raw(self.table.as_ptr().cast_mut()) }

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     bindings,
+    num::casts::u32_as_usize,
     prelude::*, //
 };
 use core::{
@@ -61,7 +62,7 @@ impl<F: Family> Request<F> {
 
     /// Adds an integer.
     pub fn with<P: Scalar>(self, key: Key<F, P>, value: P) -> Result<Self> {
-        // SAFETY: An integer is made of bytes.
+        // SAFETY: All bytes of a `Scalar` are initialised.
         let bytes = unsafe {
             core::slice::from_raw_parts(ptr::from_ref(&value).cast::<u8>(), size_of::<P>())
         };
@@ -70,7 +71,12 @@ impl<F: Family> Request<F> {
     }
 
     /// Adds bytes.
+    ///
+    /// Fails with [`EINVAL`] if there are more than a hardware address can have (`MAX_ADDR_LEN`).
     pub fn with_bytes(self, key: Key<F, Bytes>, value: &[u8]) -> Result<Self> {
+        if value.len() > u32_as_usize(bindings::MAX_ADDR_LEN) {
+            return Err(EINVAL);
+        }
         self.add(key.number(), value)
     }
 
