@@ -35,12 +35,4 @@ __rust_helper u32 rust_helper_bpf_prog_run(const struct bpf_prog *prog, const vo
 {
 	return bpf_prog_run(prog, context);
 }
-
-/* For what redirects a packet that is not being received. */
-__rust_helper void rust_helper_skb_leave_tc_ingress(struct sk_buff *skb)
-{
-#ifdef CONFIG_NET_XGRESS
-	skb->tc_at_ingress = 0;
-#endif
-}
 #endif

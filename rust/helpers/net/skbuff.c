@@ -58,6 +58,20 @@ void rust_helper_eth_skb_pkt_type(struct sk_buff *skb, const struct net_device *
 	eth_skb_pkt_type(skb, dev);
 }
 
+/*
+ * For a packet that is being sent. Where it counts as being received, a sum of
+ * all of it begins behind the MAC header, from where the data starts now.
+ */
+__rust_helper void rust_helper_skb_leave_tc_ingress(struct sk_buff *skb)
+{
+#ifdef CONFIG_NET_XGRESS
+	if (unlikely(skb->tc_at_ingress)) {
+		skb_postpush_rcsum(skb, skb_mac_header(skb), skb->mac_len);
+		skb->tc_at_ingress = 0;
+	}
+#endif
+}
+
 /* Takes the Ethernet header, still there at skb_mac_header(), off the data. */
 __rust_helper void rust_helper_eth_skb_pull_mac_rcsum(struct sk_buff *skb)
 {

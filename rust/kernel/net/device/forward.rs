@@ -33,8 +33,16 @@ impl Frame {
     ///
     /// Sets the packet's device and, by the destination address, its type (for this host, for
     /// another one, broadcast, multicast). C: `eth_skb_pkt_type()`.
+    ///
+    /// A packet that a generic XDP program has sent back may still count as one that is being
+    /// received, at a `tc` ingress hook. It does not any more: programs could otherwise give it a
+    /// socket without a reference, and a redirection could give it back to us, for another round.
     #[inline(always)]
     pub fn forward_to(self, dev: &NetDevice) -> Forward<'_> {
+        // SAFETY: The packet is ours, and by the type invariants its data starts with its MAC
+        // header.
+        unsafe { bindings::skb_leave_tc_ingress(self.as_raw()) };
+
         // SAFETY: By the type invariants the Ethernet header can be read.
         unsafe { bindings::eth_skb_pkt_type(self.as_raw(), dev.as_raw()) };
 
@@ -47,7 +55,8 @@ impl Frame {
                 .dev = dev.as_raw()
         };
 
-        // INVARIANT: The device was just set, and a frame's data starts with its MAC header.
+        // INVARIANT: The device was just set, the packet has left `tc` ingress, and a frame's data
+        // starts with its MAC header.
         Forward {
             skb: self.0,
             _dev: PhantomData,
@@ -59,8 +68,8 @@ impl Frame {
 ///
 /// # Invariants
 ///
-/// The packet's device is valid during `'a`. Its data starts with its MAC header, of which programs
-/// may have left less than there was.
+/// The packet's device is valid during `'a`, and the packet does not count as one at `tc` ingress.
+/// Its data starts with its MAC header, of which programs may have left less than there was.
 pub struct Forward<'a> {
     skb: SkBuff,
     _dev: PhantomData<&'a NetDevice>,
@@ -112,13 +121,8 @@ impl Forward<'_> {
     pub fn redirect(self, _context: &NetCtx) {
         let skb = self.skb.into_raw();
 
-        // A packet that is seen as one that just came in could be given back to us, for another
-        // round on the device that it was redirected to.
-        // SAFETY: We own the packet.
-        unsafe { bindings::skb_leave_tc_ingress(skb) };
-
-        // SAFETY: We own the packet and give it up: it is not in the state in which it would be
-        // given back. Its device is valid by the type invariants, and `_context` proves that
+        // SAFETY: We own the packet and give it up: by the type invariants it is not at `tc`
+        // ingress, where it could be given back, and its device is valid. `_context` proves that
         // the task has a context.
         unsafe { bindings::skb_do_redirect(skb) };
     }
