@@ -12,8 +12,10 @@ import struct
 
 from lib.py import (
     BROADCAST,
+    EGRESS,
     HOOKS,
     HOOKS_BY_MODE,
+    INGRESS,
     KMEMLEAK,
     AttachType,
     KernelLog,
@@ -58,7 +60,6 @@ from lib.py import (
 from lib.py.insn import Helper, Reg
 from lib.py.packet import ETH_P_IP
 
-INGRESS, EGRESS = 1, 2
 NOWHERE = 9999
 # On a Segment, and nowhere.
 ROUTED = {4: "198.51.100.2", 6: "2001:db8:1::2"}

@@ -14,6 +14,7 @@ import struct
 from lib.py import (
     ETH_HLEN,
     HOOKS_BY_MODE,
+    INGRESS,
     MODES,
     AttachType,
     KsftNamedVariant,
@@ -38,7 +39,6 @@ from lib.py import (
     way,
 )
 
-INGRESS = 1
 SO_ZEROCOPY = 60
 MSG_ZEROCOPY = 0x4000000
 IP_RECVERR = 11

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lib.py import (
+    EGRESS,
     HOOKS,
     AttachType,
     Hook,
@@ -20,7 +21,6 @@ from lib.py import (
     Pairing,
     Policy,
     Port,
-    Program,
     frame,
     grown,
     insn,
@@ -32,10 +32,12 @@ from lib.py import (
     namespaces,
     netkit,
     pair,
+    pin_path,
     received,
     redirect,
     second_pair,
     send,
+    send_back,
     sent,
     spare_c,
     tc,
@@ -43,15 +45,12 @@ from lib.py import (
     way,
     ways,
 )
-from lib.py.bpf import F, ProgType
-from lib.py.insn import Helper, Reg
+from lib.py.bpf import F
+from lib.py.insn import Helper
 
-EGRESS = 2
-XDP_TX, XDP_GENERIC = 3, F(2)
 # Devices that send are protected otherwise than those that receive; the C driver
 # counts on the latter only, of which lockdep complains.
 LOCKDEP = Path("/proc/lockdep")
-BPFFS = "/sys/fs/bpf"
 
 
 @ksft_variants(HOOKS)
@@ -94,7 +93,7 @@ class Incoming:
     def redirect(self, index: int, flags: int, clsact: bool = False) -> None:
         program = redirect(index, flags, Helper.REDIRECT_PEER)
         if clsact:
-            path = f"{BPFFS}/netkit-redirect"
+            path = pin_path("redirect")
             program.pin(path)
             tc("qdisc add dev v0 clsact", ns=self.host.name)
             # tc's own way into a namespace hides the file system of pins.
@@ -123,7 +122,7 @@ class Outgoing(Incoming):
 
     def __init__(self) -> None:
         if LOCKDEP.exists():
-            spare_c("the C driver looks for the peer as one may not here")
+            spare_c("it looks for the peer as one may not here")
         super().__init__()
 
     @contextmanager
@@ -232,33 +231,37 @@ def test_peer_in_refused(case: str, passing: type[Incoming], flags: int) -> None
     if case == "peer_down":
         ports[1].down()
     incoming.redirect(ports[0].link.index, flags)
-    with incoming.sending(
-        **{port.name: (port, {}) for port in ports}  # type: ignore[arg-type]
-    ):
-        pass
+    with incoming.near.packets() as into, incoming.far.packets() as out:
+        with incoming.sending(
+            **{port.name: (port, {}) for port in ports}  # type: ignore[arg-type]
+        ):
+            pass
+        Hook.of(incoming.near, incoming.kind).detach(None, F.BEFORE)
+        # Had the other one been received, it would have come before this one.
+        last = frame(incoming.near.address, b"last")
+        out.send(last)
+        ksft_eq(into.receive().data, last)
 
 
 def test_peer_out_after_xdp() -> None:
-    """What XDP sends back still counts as just received: dropped all the same."""
-    spare_c("the C driver loses the packet, and the peer has counted it")
+    """What XDP sends back is being sent, as anything else: dropped."""
+    spare_c("it loses the packet, and the peer has counted it")
     incoming = Incoming()
     third, fourth = namespaces(2)
     primary, peer = pair(incoming.host, third)
     near, far = second_pair(incoming.host, fourth)
-    back = Program([insn.mov(Reg.R0, XDP_TX), insn.ret()], ProgType.XDP)
-    Hook.of(peer, AttachType.XDP).link(back, XDP_GENERIC)
+    send_back(peer)
     hook = ways(primary, peer)[AttachType.PEER].hook
     hook.attach(redirect(near.link.index, 0, Helper.REDIRECT_PEER))
     incoming.redirect(primary.link.index, 0)
-    with (
-        far.packets() as into,
-        incoming.sending(
+    with far.packets() as into:
+        with incoming.sending(
             here=(primary, {}),
             there=(peer, received() | sent()),
             beside=(near, {}),
             far_away=(far, {}),
-        ),
-    ):
+        ):
+            pass
         ksft_eq(into.empty(), True)
 
 

@@ -7,10 +7,7 @@ while programs run.
 """
 
 import itertools
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from lib.py import (
     HOOKS,
@@ -26,7 +23,7 @@ from lib.py import (
     Program,
     Way,
     emptied,
-    frame,
+    fork,
     insn,
     ksft_busy_wait,
     ksft_eq,
@@ -38,51 +35,17 @@ from lib.py import (
     link_ids,
     namespaces,
     pair,
+    sending,
     way,
     ways,
 )
 
 CHANGES = 20
-fork = multiprocessing.get_context("fork")
 
 
 def endless_backlog() -> None:
     """Or a queue that is full drops packets that no program is to blame for."""
     limit_backlog(1000000)
-
-
-@contextmanager
-def sending(*senders: Port) -> Iterator[None]:
-    """Frames, by a process of its own for each of the ports named."""
-    stop = fork.Event()
-    sent = fork.Array("Q", len(senders))
-
-    def run(number: int) -> None:
-        data = frame(b"\xff" * 6)
-        # Sockets that it has from us would keep their namespaces alive.
-        os.closerange(3, 4096)
-        with senders[number].packets() as out:
-            while not stop.is_set():
-                try:
-                    out.send(data)
-                except OSError:
-                    # The device is gone.
-                    return
-                sent[number] += 1
-
-    processes = [
-        fork.Process(target=run, args=(number,)) for number in range(len(senders))
-    ]
-    for process in processes:
-        process.start()
-    try:
-        ksft_busy_wait(lambda: min(sent) > 10, deadline=60, comment="nobody sends")
-        yield
-    finally:
-        stop.set()
-        for process in processes:
-            process.join()
-        ksft_eq([process.exitcode for process in processes], [0] * len(processes))
 
 
 def passing(each: Way) -> None:

@@ -8,13 +8,14 @@ and what they change about it.
 
 import os
 import socket
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
 from lib.py import (
     ETH_HLEN,
     HOOKS,
+    MARK,
+    PRIORITY,
     AttachType,
     Capture,
     F,
@@ -30,6 +31,7 @@ from lib.py import (
     bare_packets,
     defer,
     frame,
+    grown,
     insn,
     ksft_eq,
     ksft_exit,
@@ -37,30 +39,19 @@ from lib.py import (
     ksft_variants,
     namespaces,
     pair,
+    received,
+    send_segments,
+    sent,
     way,
     ways,
 )
 from lib.py.insn import Helper, Reg
+from lib.py.packet import ETH_P_IP, ETH_P_TEST
 
 INT_MAX = (1 << 31) - 1
-MARK = 0x1234
-PRIORITY = 5
 LENGTH = 60
-ETH_P_TEST = 0x88B5
-ETH_P_IP = 0x0800
-UDP_SEGMENT = 103
+SEGMENT, SEGMENTS = 1000, 10
 STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
-
-COUNTERS = ("tx_packets", "tx_bytes", "tx_dropped", "rx_packets", "rx_bytes")
-
-
-def counters(each: Way) -> dict[str, int]:
-    """Those of both ends that a packet on its way should touch, or not."""
-    return {
-        f"{side}_{name}": port.stats[name]
-        for side, port in (("sender", each.sender), ("receiver", each.receiver))
-        for name in COUNTERS
-    }
 
 
 def send(each: Way, data: bytes | None = None) -> tuple[bool, list[bytes]]:
@@ -75,24 +66,19 @@ def send(each: Way, data: bytes | None = None) -> tuple[bool, list[bytes]]:
 
 
 def passes(each: Way) -> bool:
-    taken, received = send(each)
-    ksft_eq(received, [frame(each.receiver.address)] if taken else [])
+    taken, came = send(each)
+    ksft_eq(came, [frame(each.receiver.address)] if taken else [])
     return taken
 
 
-def fate(value: int) -> dict[str, int]:
-    """What an answer makes of one packet, as counters grow."""
+def fate(value: int) -> tuple[dict[str, int], dict[str, int]]:
+    """What an answer makes of one packet, as counters of both ends grow."""
     if value in (Policy.NEXT, Policy.PASS):
-        return {
-            "sender_tx_packets": 1,
-            "sender_tx_bytes": LENGTH,
-            "receiver_rx_packets": 1,
-            "receiver_rx_bytes": LENGTH,
-        }
+        return sent(), received()
     if value == Policy.REDIRECT:
         # To nowhere, as no program said where; the sender is not told.
-        return {"sender_tx_packets": 1, "sender_tx_bytes": LENGTH}
-    return {"sender_tx_dropped": 1}
+        return sent(), {}
+    return {"tx_dropped": 1}, {}
 
 
 def values() -> list[KsftNamedVariant]:
@@ -115,19 +101,11 @@ def test_value(kind: AttachType, mode: Mode, value: int) -> None:
     """Whatever is not known is a drop, which the sender is told."""
     each = way(kind, mode=mode)
     each.hook.attach(insn.verdict(value))
-    before = counters(each)
-    taken, received = send(each)
-    grown = fate(value)
-    ksft_eq(taken, "sender_tx_dropped" not in grown)
-    ksft_eq(
-        received,
-        [frame(each.receiver.address)] if "receiver_rx_packets" in grown else [],
-    )
-    after = counters(each)
-    ksft_eq(
-        {name: after[name] - before[name] for name in before},
-        dict.fromkeys(before, 0) | grown,
-    )
+    there, here = fate(value)
+    with grown(sender=(each.sender, there), receiver=(each.receiver, here)):
+        taken, came = send(each)
+    ksft_eq(taken, "tx_dropped" not in there)
+    ksft_eq(came, [frame(each.receiver.address)] if here else [])
 
 
 @ksft_variants(
@@ -278,10 +256,10 @@ def test_scrub(kind: AttachType, scrub: Scrub, count: int) -> None:
         out.setsockopt(socket.SO_MARK, MARK)
         out.setsockopt(socket.SO_PRIORITY, PRIORITY)
         out.send(frame(each.receiver.address))
-        received = into.receive()
+        came = into.receive()
     scrubbed = count == 2 and scrub == Scrub.DEFAULT
     ksft_eq((mark[0], priority[0]), (0, 0) if scrubbed else (MARK, PRIORITY))
-    ksft_eq((received.mark, received.priority), (77, 3))
+    ksft_eq((came.mark, came.priority), (77, 3))
 
 
 def test_run_statistics() -> None:
@@ -380,20 +358,13 @@ def test_change_tail(size: int) -> None:
     for kind in (AttachType.PRIMARY, AttachType.PEER):
         each = way(kind)
         each.hook.attach(changing(Helper.CHANGE_TAIL, size))
-        sent = frame(each.receiver.address, b"\xaa" * LENGTH)
-        before = counters(each)
-        ksft_eq(send(each, sent), (True, [sent[:size].ljust(size, b"\0")]))
-        after = counters(each)
-        ksft_eq(
-            {name: after[name] - before[name] for name in before},
-            dict.fromkeys(before, 0)
-            | {
-                "sender_tx_packets": 1,
-                "sender_tx_bytes": len(sent),
-                "receiver_rx_packets": 1,
-                "receiver_rx_bytes": len(sent),
-            },
-        )
+        data = frame(each.receiver.address, b"\xaa" * LENGTH)
+        length = len(data)
+        with grown(
+            sender=(each.sender, sent(length=length)),
+            receiver=(each.receiver, received(length=length)),
+        ):
+            ksft_eq(send(each, data), (True, [data[:size].ljust(size, b"\0")]))
 
 
 def test_change_tail_refused() -> None:
@@ -413,15 +384,10 @@ def test_runt(size: int) -> None:
     each.hook.attach(insn.reporter(length, insn.SKB_LEN, -1))
     descriptor = bare_packets(each.sender.ns, each.sender.name)
     length[0] = 0xDEAD
-    before = counters(each)
-    # Of IPv4, and so little of it that nobody finds out where its header ends.
-    os.write(descriptor, b"\x40".ljust(LENGTH, b"\xaa"))
-    after = counters(each)
+    with grown(sender=(each.sender, sent()), receiver=(each.receiver, received())):
+        # Of IPv4, and so little of it that nobody finds out where its header ends.
+        os.write(descriptor, b"\x40".ljust(LENGTH, b"\xaa"))
     ksft_eq(length[0], size)
-    ksft_eq(
-        {name: after[name] - before[name] for name in before},
-        dict.fromkeys(before, 0) | fate(Policy.PASS),
-    )
     # What follows is none the worse.
     each.hook.detach(None, F.BEFORE)
     ksft_eq(passes(each), True)
@@ -434,8 +400,8 @@ def test_change_head(room: int) -> None:
     for kind in (AttachType.PRIMARY, AttachType.PEER):
         each = way(kind)
         each.hook.attach(changing(Helper.CHANGE_HEAD, room))
-        sent = frame(each.receiver.address, b"\xaa" * LENGTH)
-        ksft_eq(send(each, sent), (True, [bytes(room) + sent]))
+        data = frame(each.receiver.address, b"\xaa" * LENGTH)
+        ksft_eq(send(each, data), (True, [bytes(room) + data]))
 
 
 def test_change_both() -> None:
@@ -456,35 +422,30 @@ def test_change_both() -> None:
             insn.ret(),
         ]
         each.hook.attach(Program(code))
-    sent = frame(each.receiver.address, b"\xaa" * LENGTH)
-    ksft_eq(send(each, sent), (True, [bytes(24) + sent[:30]]))
+    data = frame(each.receiver.address, b"\xaa" * LENGTH)
+    ksft_eq(send(each, data), (True, [bytes(24) + data[:30]]))
     ksft_eq([made[0] for made in lengths], [LENGTH + 14, LENGTH + 34, 50])
 
 
-def send_segments(each: Way) -> int:
-    """One packet that counts as ten; its length."""
-    control = [(socket.SOL_UDP, UDP_SEGMENT, struct.pack("=H", 1000))]
-    with each.sender.ns.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.connect(("192.0.2.2", 7000))
-        client.sendmsg([bytes(10000)], control)
-    return ETH_HLEN + 20 + 8 + 10000
-
-
 def segmented(change: Callable[[Hook], None]) -> list[tuple[int, int, int]]:
-    """What arrives of such a packet: kind, size of the segments, length."""
+    """What arrives of a packet of many segments: kind, size of these, length."""
     each = way()
     each.sender.configure("192.0.2.1/24")
     each.receiver.configure("192.0.2.2/24")
     change(each.hook)
-    with Capture(each.receiver.ns.name, each.receiver.name, ETH_P_IP) as capture:
-        send_segments(each)
+    with (
+        Capture(each.receiver.ns.name, each.receiver.name, ETH_P_IP) as capture,
+        each.sender.ns.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        client.connect(("192.0.2.2", 7000))
+        send_segments(client, SEGMENT, SEGMENTS)
         return [(one.gso_type, one.gso_size, one.length) for one in capture.frames()]
 
 
 def test_gso() -> None:
     """A packet of many segments is one to a program."""
     made = [Map() for _ in range(3)]
-    length = ETH_HLEN + 20 + 8 + 10000
+    length = ETH_HLEN + 20 + 8 + SEGMENT * SEGMENTS
 
     def attach(hook: Hook) -> None:
         for one, field in zip(
@@ -492,8 +453,8 @@ def test_gso() -> None:
         ):
             hook.attach(insn.reporter(one, field, -1))
 
-    ksft_eq(segmented(attach), [(5, 1000, length)])
-    ksft_eq([one[0] for one in made], [length, 10, 1000])
+    ksft_eq(segmented(attach), [(5, SEGMENT, length)])
+    ksft_eq([one[0] for one in made], [length, SEGMENTS, SEGMENT])
 
 
 def test_gso_cut() -> None:

@@ -35,11 +35,8 @@ def state(*ports: Port) -> list[int]:
 
 def settled(port: Port, operstate: int) -> None:
     """The operational state follows the carrier, a little later."""
-    ksft_busy_wait(
-        lambda: port.link["operstate"] == operstate,
-        deadline=30,
-        comment=f"{port.name}: {port.link['operstate']}",
-    )
+    ksft_busy_wait(lambda: port.link["operstate"] == operstate, deadline=30)
+    ksft_eq(port.link["operstate"], operstate, port.name)
 
 
 def waiting(count: int) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from lib.py import (
     HOOKS,
+    INGRESS,
     AttachType,
     Hook,
     KernelLog,
@@ -34,11 +35,13 @@ from lib.py import (
     pair,
     redirect,
     second_pair,
+    send_back,
     simnic,
+    spare_c,
     ways,
 )
+from lib.py.insn import Helper
 
-INGRESS = 1
 ADDRESS = "192.0.2.1"
 PORT = 7000
 CLEAR_WARN_ONCE = Path("/sys/kernel/debug/clear_warn_once")
@@ -130,8 +133,38 @@ def test_redirected_on(kind: AttachType, flags: int) -> None:
         transfer(remote, last.ns)
 
 
+@ksft_variants(["passed", "egress", "ingress"])
+def test_sent_back(how: str) -> None:
+    """Frames from the NIC that a program gives to the far end, where XDP sends them
+    back, by way of the programs of that end: XDP does not change a sum."""
+    if how == "passed":
+        spare_c("it takes from the sum what XDP has not added")
+    host, remote, middle, container = namespaces(4)
+    nic, far = simnic(host, remote)
+    nic.sum_packets()
+    primary, peer = pair(host, middle, mode=Mode.L2)
+    hand_over = redirect(primary.link.index, 0, Helper.REDIRECT_PEER)
+    Hook.of(nic, AttachType.TCX_INGRESS).link(hand_over)
+    send_back(peer)
+    if how == "egress":
+        to, last = second_pair(host, container, mode=Mode.L2)
+    else:
+        to = last = made(host, "end") if how == "ingress" else primary
+    if how != "passed":
+        flags = INGRESS if how == "ingress" else 0
+        way = ways(primary, peer)[AttachType.PEER]
+        way.hook.attach(redirect(to.link.index, flags))
+    last.ns.ip(f"link set {last.name} address {nic.link.address}")
+    last.configure(f"{ADDRESS}/24")
+    far.configure("192.0.2.2/24")
+    # Nothing leads back for an answer.
+    remote.ip(f"neigh add {ADDRESS} lladdr {nic.link.address} dev {far.name}")
+    with unharmed(nic, last.ns):
+        transfer(remote, last.ns)
+
+
 def main() -> None:
-    ksft_run([test_redirected, test_redirected_on])
+    ksft_run([test_redirected, test_redirected_on, test_sent_back])
     ksft_exit()
 
 

@@ -8,13 +8,20 @@ Netkit devices under the settings of any network device.
 import socket
 
 from lib.py import (
+    MODES,
+    AttachType,
     Attrs,
+    F,
+    Hook,
     KsftNamedVariant,
     Mode,
     Namespace,
     Pairing,
     Port,
+    Program,
+    answer,
     frame,
+    insn,
     ksft_eq,
     ksft_exit,
     ksft_gt,
@@ -27,6 +34,7 @@ from lib.py import (
     refused,
     single,
 )
+from lib.py.bpf import ProgType
 
 MAC = bytes.fromhex("020000000099")
 MULTICAST = bytes.fromhex("010000000001")
@@ -132,7 +140,7 @@ def test_limits(name: str, most: int, too_much: int) -> None:
 
 @ksft_variants(kinds())
 def test_filters(kind: str, mode: Mode) -> None:
-    """Asking for more packets is granted and means nothing."""
+    """Asking for more packets is granted."""
     port = made(kind, mode)
     for flag in (IFF_PROMISC, IFF_ALLMULTI):
         for value in (flag, 0):
@@ -140,6 +148,41 @@ def test_filters(kind: str, mode: Mode) -> None:
             ksft_eq(port.link.flags & flag, value)
     port.ns.ip(f"maddr add 33:33:00:00:00:42 dev {port.name}")
     port.ns.ip(f"maddr del 33:33:00:00:00:42 dev {port.name}")
+
+
+def others(sender: Port, receiver: Port) -> list[int]:
+    """Types of the packets that come, sent to others and to several."""
+    with sender.packets() as out, receiver.packets() as into:
+        return [
+            into.receive().type
+            for destination in (MAC, MULTICAST)
+            if out.send(frame(destination))
+        ]
+
+
+@ksft_variants(MODES)
+def test_filters_mean_nothing(mode: Mode) -> None:
+    """All that is sent comes, whether it was asked for or not."""
+    ports = pair(*namespaces(2), mode=mode)
+    everything = [socket.PACKET_OTHERHOST, socket.PACKET_MULTICAST]
+    for sender, receiver in (ports, ports[::-1]):
+        ksft_eq(others(sender, receiver), everything)
+        for flag in (IFF_PROMISC, IFF_ALLMULTI):
+            receiver.ns.rtnl.change(receiver.name, {}, flag, flag)
+            ksft_eq(others(sender, receiver), everything)
+
+
+@ksft_variants(kinds())
+def test_xdp(kind: str, mode: Mode) -> None:
+    """Programs in generic mode only, for which one has to ask."""
+    hook = Hook.of(made(kind, mode), AttachType.XDP)
+    program = Program([insn.mov(insn.Reg.R0, 0), insn.ret()], ProgType.XDP)
+    for flags, error in (
+        (F.NONE, "EOPNOTSUPP"),
+        (F.XDP_DRIVER, "EOPNOTSUPP"),
+        (F.XDP_GENERIC, ""),
+    ):
+        ksft_eq(answer(hook.link, program, flags), error, str(flags))
 
 
 @ksft_variants(kinds())
@@ -277,6 +320,8 @@ def main() -> None:
             test_mtu_of_one,
             test_limits,
             test_filters,
+            test_filters_mean_nothing,
+            test_xdp,
             test_arp,
             test_offload_switches,
             test_headroom_in_bridge,

@@ -95,9 +95,8 @@ def test_carrier_untouched() -> None:
 
 def test_survives_down_and_move() -> None:
     ns, other, third = namespaces(3)
-    _, peer = pair(ns, other, policy=Policy.DROP)
-    ns.ip(f"link set nk0 netns {third.name}")
-    moved = Port(third, "nk0")
+    primary, peer = pair(ns, other, policy=Policy.DROP)
+    moved = primary.move(third)
     moved.up()
     ksft_eq(both_ways(moved, peer), (False, True))
     moved.change(policy=Policy.PASS)

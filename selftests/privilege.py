@@ -5,28 +5,35 @@
 Who may create, change and delete netkit devices.
 """
 
+import os
 import subprocess
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from lib.py import (
     Namespace,
+    NetNSEnter,
+    Pairing,
     Policy,
+    Rtnl,
     capabilities,
-    cmd,
     defer,
+    fork,
     ksft_busy_wait,
     ksft_eq,
     ksft_exit,
-    ksft_in,
-    ksft_ne,
     ksft_run,
     namespaces,
     netkit,
+    ns_fd,
     refused,
     single,
 )
+from lib.py.rtnl import Refused
+from net.lib.py import NetdevFamily, NlError
 
-REFUSED = "RTNETLINK answers: Operation not permitted"
+LOOPBACK = 1
 
 
 class Stranger:
@@ -45,10 +52,29 @@ class Stranger:
             comment="there is no namespace",
         )
 
-    def ip(self, args: str) -> str:
-        """What ip complains about."""
-        enter = f"nsenter --target {self.pid} --user --preserve-credentials --net"
-        return cmd(f"{enter} ip {args}", fail=False).stderr.strip()
+    def answers(
+        self, request: Callable[..., None], *args: object
+    ) -> list[tuple[str, str | None]]:
+        """How a request of his to rtnetlink is refused; empty if it is not."""
+        ours, his = fork.Pipe(duplex=False)
+        process = fork.Process(target=self._send, args=(his, request, *args))
+        process.start()
+        his.close()
+        with ours:
+            told = ours.recv()
+        process.join()
+        return told
+
+    def _send(
+        self, to: Connection, request: Callable[..., None], *args: object
+    ) -> None:
+        # In a process of its own: there is no way back out of a user namespace.
+        for kind in ("user", "net"):
+            with open(f"/proc/{self.pid}/ns/{kind}", encoding="ascii") as ns:
+                os.setns(ns.fileno())
+        with refused() as answers:
+            request(Rtnl(), *args)
+        to.send(answers)
 
     def devices(self) -> set[str]:
         path = f"/proc/{self.pid}/net/dev"
@@ -83,14 +109,17 @@ def test_create() -> None:
     """Both namespaces must be one's own."""
     (ns,) = namespaces(1)
     stranger = Stranger()
-    ksft_eq(stranger.ip("link add nk0 type netkit peer name nk1"), "")
+    link = {"ifname": "nk0"} | netkit(peer_info={"ifname": "nk1"})
+    ksft_eq(stranger.answers(Rtnl.newlink, link), [])
     ksft_eq(stranger.devices(), {"nk0", "nk1"})
-    for request in (
-        f"link add nk2 type netkit peer name nk3 netns {ns.name}",
-        f"link add nk2 netns {ns.name} type netkit peer name nk3",
-        f"link add nk2 netns {ns.name} type netkit single",
-    ):
-        ksft_in(REFUSED, stranger.ip(request))
+    with ns_fd(ns.name) as fd:
+        elsewhere = {"ifname": "nk2", "net-ns-fd": fd}
+        for link in (
+            {"ifname": "nk3"} | netkit(peer_info=elsewhere),
+            elsewhere | netkit(peer_info={"ifname": "nk3"}),
+            elsewhere | netkit(pairing=Pairing.SINGLE),
+        ):
+            ksft_eq(stranger.answers(Rtnl.newlink, link), [("EPERM", None)])
     ksft_eq((ns.devices(), stranger.devices()), (set(), {"nk0", "nk1"}))
 
 
@@ -99,8 +128,9 @@ def test_change() -> None:
     (ns,) = namespaces(1)
     stranger = Stranger()
     given(ns, stranger)
-    for data in ("blackhole", "peer blackhole"):
-        ksft_ne(stranger.ip(f"link set nk1 type netkit {data}"), "")
+    for name in ("policy", "peer-policy"):
+        wish = netkit(**{name: Policy.DROP})
+        ksft_eq(stranger.answers(Rtnl.change, "nk1", wish), [("EACCES", None)])
     link = ns.rtnl.getlink("nk0")
     ksft_eq(link.data["policy"], Policy.PASS)
     ksft_eq(link.data["peer-policy"], Policy.PASS)
@@ -111,12 +141,34 @@ def test_delete() -> None:
     (ns,) = namespaces(1)
     stranger = Stranger()
     given(ns, stranger)
-    ksft_eq(stranger.ip("link del nk1"), "")
+    ksft_eq(stranger.answers(Rtnl.dellink, {"ifname": "nk1"}), [])
     ksft_eq((ns.devices(), stranger.devices()), (set(), set()))
 
 
+def lease(_rtnl: Rtnl, device: int) -> None:
+    """A queue of the loopback device, which has none to lend."""
+    queue = {"ifindex": LOOPBACK, "queue": {"id": 0, "type": "rx"}}
+    request = {"ifindex": device, "type": "rx", "lease": queue}
+    try:
+        NetdevFamily().queue_create(request)
+    except NlError as error:
+        raise Refused(-error.nl_msg.error, None) from error
+
+
+def test_lease() -> None:
+    """Who does not administer the whole system is not even asked what to lease."""
+    stranger = Stranger()
+    link = {"ifname": "nk0"} | netkit(pairing=Pairing.SINGLE)
+    ksft_eq(stranger.answers(Rtnl.newlink, link, 2), [])
+    ksft_eq(stranger.answers(lease, 2), [("EPERM", None)])
+    (ns,) = namespaces(1)
+    with NetNSEnter(ns.name), refused() as answers:
+        lease(ns.rtnl, single(ns, link={"num-rx-queues": 2}).link.index)
+    ksft_eq(answers, [("EINVAL", None)])
+
+
 def main() -> None:
-    ksft_run([test_nobody, test_create, test_change, test_delete])
+    ksft_run([test_nobody, test_create, test_change, test_delete, test_lease])
     ksft_exit()
 
 

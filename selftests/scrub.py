@@ -10,6 +10,8 @@ import time
 
 from lib.py import (
     BROADCAST,
+    MARK,
+    PRIORITY,
     KsftNamedVariant,
     Mode,
     Namespace,
@@ -29,11 +31,9 @@ from lib.py import (
     pair,
     tc,
 )
+from lib.py.packet import SO_RCVMARK
 
-MARK = 0x1234
-PRIORITY = 5
 ETH_P_ALL = 3
-SO_RCVMARK = 75
 HOUR = 3600 * 1_000_000_000
 STRANGER = bytes.fromhex("020000000042")
 MULTICAST = bytes.fromhex("010000000001")
@@ -102,8 +102,7 @@ def test_moved() -> None:
     ns, other = namespaces(2)
     primary, peer = pair(ns, ns)
     ksft_eq(notes(through(primary, peer)), (MARK, PRIORITY))
-    ns.ip(f"link set nk1 netns {other.name}")
-    moved = Port(other, "nk1")
+    moved = peer.move(other)
     moved.up()
     ksft_eq(notes(through(primary, moved)), (0, 0))
 

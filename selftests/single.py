@@ -125,10 +125,9 @@ def test_created_elsewhere() -> None:
 def test_move() -> None:
     """It works on in the other namespace, and goes with it."""
     ns, other = namespaces(2)
-    single(ns, mode=Mode.L2, headroom=40)
-    before = ns.rtnl.getlink("nk0")
-    ns.ip(f"link set nk0 netns {other.name}")
-    moved = Port(other, "nk0")
+    port = single(ns, mode=Mode.L2, headroom=40)
+    before = port.link
+    moved = port.move(other)
     ksft_eq(ns.devices(), set())
     ksft_eq(
         (moved.link.data, moved.link.address, moved.link.flags & IFF_UP),

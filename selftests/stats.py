@@ -6,6 +6,7 @@ Counters of netkit devices.
 """
 
 import os
+from itertools import cycle, islice
 
 from lib.py import (
     ETH_HLEN,
@@ -20,6 +21,7 @@ from lib.py import (
     Port,
     Program,
     bare_packets,
+    defer,
     frame,
     insn,
     ksft_eq,
@@ -90,11 +92,12 @@ def test_many() -> None:
     """No packet is forgotten, on whatever processor it was sent."""
     primary, peer = pair(*namespaces(2))
     count = 500
+    processors = os.sched_getaffinity(0)
+    defer(os.sched_setaffinity, 0, processors)
     with primary.packets() as packets:
-        for number in range(count):
-            os.sched_setaffinity(0, {number % (os.cpu_count() or 1)})
+        for processor in islice(cycle(processors), count):
+            os.sched_setaffinity(0, {processor})
             packets.send(frame(peer.address))
-    os.sched_setaffinity(0, range(os.cpu_count() or 1))
     counted(primary, tx_packets=count, tx_bytes=60 * count)
     ksft_eq(peer.stats["rx_packets"], count)
 
@@ -204,12 +207,10 @@ def test_survive_down() -> None:
 
 def test_survive_move() -> None:
     ns, other, third = namespaces(3)
-    primary, peer = pair(ns, other)
+    primary, _ = pair(ns, other)
     send(primary, True)
-    ns.ip(f"link set nk0 netns {third.name}")
-    moved = Port(third, "nk0")
+    moved = primary.move(third)
     counted(moved, tx_packets=len(LENGTHS), tx_bytes=sum(LENGTHS))
-    peer.down()
 
 
 def main() -> None:

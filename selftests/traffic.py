@@ -9,7 +9,6 @@ of it.
 import hashlib
 import os
 import socket
-import struct
 import threading
 from typing import NamedTuple
 
@@ -31,13 +30,14 @@ from lib.py import (
     ksft_variants,
     namespaces,
     pair,
+    send_segments,
 )
+from lib.py.packet import ETH_P_IP, ETH_P_IPV6
 
-ETH_P = {socket.AF_INET: 0x0800, socket.AF_INET6: 0x86DD}
+ETH_P = {socket.AF_INET: ETH_P_IP, socket.AF_INET6: ETH_P_IPV6}
 NET_HEADER = {socket.AF_INET: 20, socket.AF_INET6: 40}
 GSO_TCP = {socket.AF_INET: 1, socket.AF_INET6: 4}
 GSO_UDP_L4 = 5
-UDP_SEGMENT = 103
 UDP_HEADER = 8
 PORT = 7000
 SEGMENT = 1000
@@ -191,14 +191,6 @@ def test_gso_max_size(size: int, limit: int) -> None:
     ksft_gt(longest, limit * 2 // 3)
 
 
-def send_segments(primary: Port, family: int) -> None:
-    """One packet that counts as many."""
-    control = [(socket.SOL_UDP, UDP_SEGMENT, struct.pack("=H", SEGMENT))]
-    with primary.ns.socket(family, socket.SOCK_DGRAM) as client:
-        client.connect((PLAN[family].peer, PORT))
-        client.sendmsg([bytes(SEGMENT * SEGMENTS)], control)
-
-
 @ksft_variants(families())
 def test_udp_segmentation(mode: Mode, family: int) -> None:
     """Whole with the offload, segments without it."""
@@ -210,8 +202,12 @@ def test_udp_segmentation(mode: Mode, family: int) -> None:
         ("off", [(0, 0, header + SEGMENT)] * SEGMENTS),
     ):
         primary.ns.ethtool(f"-K nk0 tx-udp-segmentation {offload}")
-        with Capture(peer.ns.name, peer.name, ETH_P[family]) as capture:
-            send_segments(primary, family)
+        with (
+            Capture(peer.ns.name, peer.name, ETH_P[family]) as capture,
+            primary.ns.socket(family, socket.SOCK_DGRAM) as client,
+        ):
+            client.connect((PLAN[family].peer, PORT))
+            send_segments(client, SEGMENT, SEGMENTS)
             ksft_eq(
                 [
                     (frame.gso_type, frame.gso_size, frame.length)

@@ -17,7 +17,6 @@ from lib.py import (
     Leased,
     Monitor,
     Nic,
-    Port,
     Redirection,
     XdpSocket,
     answer,
@@ -110,7 +109,7 @@ def closed_in_time(at: Leased, sock: XdpSocket) -> bool:
 def test_closed_while_deleted(flags: Bind) -> None:
     """What a socket leaves to be cleared up later, as its device is going, is
     taken from the NIC all the same."""
-    spare_c("the C driver leaves it with the queue of the NIC")
+    spare_c("it is left with the queue of the NIC")
     host, remote, container = namespaces(3)
     nic, far = simnic(host, remote)
     redirection = Redirection(nic)
@@ -229,8 +228,7 @@ def test_nic_moved() -> None:
     at = leased()
     sock = at.socket()
     with Busy(at, sock) as busy:
-        at.nic.ns.ip(f"link set {at.nic.name} netns {other.name}")
-        moved = replace(at, nic=Nic(other, at.nic.name))
+        moved = replace(at, nic=at.nic.move(other))
         operational(moved.nic, at.remote)
         ksft_eq(moved.users, {"lease", "xsk"})
         busy.flowing()
@@ -262,9 +260,8 @@ def test_device_moved() -> None:
     at = leased()
     (other,) = namespaces(1)
     sock = at.socket()
-    at.device.ns.ip(f"link set {at.device.name} netns {other.name}")
+    moved = replace(at, device=at.device.move(other))
     cut_off(sock)
-    moved = replace(at, device=Port(other, at.device.name))
     moved.device.up()
     ksft_eq(at.users, {"lease"})
     moved.works(moved.socket())

@@ -10,6 +10,7 @@ from dataclasses import replace
 from lib.py import (
     LEASED,
     QUEUE,
+    RESTART_FAULTS,
     Bind,
     KsftNamedVariant,
     Leased,
@@ -33,13 +34,6 @@ from lib.py import (
     single,
 )
 from lib.py.zcrx import Node, Receiver
-
-# What fails of the restart of a queue, and with what.
-RESTARTS = [
-    ("queue_mem_alloc", "ENOMEM"),
-    ("queue_stop", "EIO"),
-    ("queue_start", "EIO"),
-]
 
 
 @ksft_variants(
@@ -151,7 +145,7 @@ def test_pool_fails_any() -> None:
     at.works(at.socket())
 
 
-@ksft_variants([KsftNamedVariant(what, what, error) for what, error in RESTARTS])
+@ksft_variants(RESTART_FAULTS.items())
 def test_restart_fails(what: str, error: str) -> None:
     """The queue works on with the socket that it has."""
     at = leased()

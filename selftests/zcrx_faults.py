@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lib.py import (
+    RESTART_FAULTS,
     KsftNamedVariant,
     answer,
     ksft_eq,
@@ -26,11 +27,6 @@ from lib.py.zcrx import SIZE, Node, Receiver, beside, open_ring, pattern
 
 QUEUE = 2
 
-RESTART_FAULTS = {
-    "queue_mem_alloc": "ENOMEM",
-    "queue_stop": "EIO",
-    "queue_start": "EIO",
-}
 OPEN_FAULTS = RESTART_FAULTS | {
     "queue_validate": "EINVAL",
     "queue_dma_dev": "EOPNOTSUPP",

@@ -6,7 +6,6 @@ Devices that go, stop or change while a ring of io_uring is being filled.
 """
 
 from lib.py import (
-    Port,
     emptied,
     ksft_busy_wait,
     ksft_eq,
@@ -102,11 +101,10 @@ def test_nic_moved() -> None:
     loaded = Loaded()
     nic = loaded.node.nic
     (other,) = namespaces(1)
-    nic.ns.ip(f"link set {nic.name} netns {other.name}")
-    moved = Port(other, nic.name)
+    moved = nic.move(other)
     moved.up()
     ksft_in("lease", queue_get(moved, QUEUE))
-    other.ip(f"link set {nic.name} netns {nic.ns.name}")
+    moved.move(nic.ns)
     loaded.node.nic_up()
     nic.configure(f"{GATEWAY}/24")
     loaded.goes_on()

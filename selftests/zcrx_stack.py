@@ -7,6 +7,8 @@ transmit path of its end, rather than a program that brings them past it.
 """
 
 from lib.py import (
+    MARK,
+    PRIORITY,
     AttachType,
     Hook,
     KsftNamedVariant,
@@ -29,8 +31,6 @@ from lib.py.pods import Counter, Pod
 from lib.py.zcrx import PACKETS, SIZE, Load, Node, Receiver
 
 QUEUE = 2
-MARK = 0x1234
-PRIORITY = 5
 NEXT = -1
 
 

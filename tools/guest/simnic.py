@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 REMOTE = "remote"
+LOCAL_V4 = "192.0.2.1"
+REMOTE_V4 = "192.0.2.2"
 LOCAL_V6 = "2001:db8:1::1"
 REMOTE_V6 = "2001:db8:1::2"
 PODS_V6 = "2001:db8:2::/64"
@@ -16,17 +18,21 @@ UP = f"""
 netns add {REMOTE}
 link set simnic1 netns {REMOTE}
 link set simnic0 up
+addr add {LOCAL_V4}/24 dev simnic0
 addr add {LOCAL_V6}/64 dev simnic0 nodad
 """
 REMOTE_UP = f"""
 link set lo up
 link set simnic1 up
+addr add {REMOTE_V4}/24 dev simnic1
 addr add {REMOTE_V6}/64 dev simnic1 nodad
 route add {PODS_V6} via {LOCAL_V6}
 """
 
 ENVIRONMENT = {
     "NETIF": "simnic0",
+    "LOCAL_V4": LOCAL_V4,
+    "REMOTE_V4": REMOTE_V4,
     "LOCAL_V6": LOCAL_V6,
     "REMOTE_V6": REMOTE_V6,
     "LOCAL_PREFIX_V6": PODS_V6,

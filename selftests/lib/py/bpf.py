@@ -11,16 +11,15 @@ import ctypes
 import os
 import struct
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import Self
 
-from net.lib.py import KsftNamedVariant, NetNSEnter, defer, ksft_busy_wait
+from net.lib.py import KsftNamedVariant, defer, ksft_busy_wait
 
 from .netkit import MODES, Port, namespaces, pair
-from .rtnl import error_name
+from .rtnl import entered, error_name
 
 # Of most architectures 280, of this one another.
 SYS_BPF = 321 if os.uname().machine == "x86_64" else 280
@@ -77,6 +76,9 @@ class F(IntFlag):
     AFTER = 1 << 4
     ID = 1 << 5
     LINK = 1 << 13
+    # Of one for XDP.
+    XDP_GENERIC = 1 << 1
+    XDP_DRIVER = 1 << 2
 
 
 class ProgType(IntEnum):
@@ -147,6 +149,11 @@ class Fd:
             struct.pack("=IIQ", self.fd, size, ctypes.addressof(info)),
         )
         return info.raw
+
+
+def pin_path(name: str) -> str:
+    """Where to pin something, out of the way of other processes."""
+    return f"/sys/fs/bpf/netkit-{os.getpid()}-{name}"
 
 
 def _unpin(path: str) -> None:
@@ -375,11 +382,8 @@ class Hook:
     def of(cls, port: Port, kind: AttachType = AttachType.PRIMARY) -> Self:
         return cls(port.ns.name, port.link.index, kind)
 
-    def _inside(self) -> AbstractContextManager[object]:
-        return NetNSEnter(self.ns) if self.ns else nullcontext()
-
     def _call(self, cmd: Cmd, attr: bytes) -> int:
-        with self._inside():
+        with entered(self.ns):
             return bpf(cmd, attr)
 
     def attach(
@@ -475,7 +479,7 @@ class Hook:
         )
         buffer = ctypes.create_string_buffer(attr.ljust(ATTR_SIZE, b"\0"), ATTR_SIZE)
         error = 0
-        with self._inside():
+        with entered(self.ns):
             try:
                 _call(Cmd.PROG_QUERY, buffer)
             except OSError as refusal:

@@ -7,12 +7,13 @@ Namespaces and the netkit devices in them.
 import atexit
 import fcntl
 import ipaddress
+import multiprocessing
 import os
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
@@ -27,10 +28,11 @@ from net.lib.py import (
     ethtool,
     ip,
     ksft_busy_wait,
+    ksft_eq,
     tc,
 )
 
-from .packet import ETH_P_TEST, PacketSocket
+from .packet import BROADCAST, ETH_P_TEST, PacketSocket, frame
 from .rtnl import Attrs, Link, Refused, Rtnl, Value, ns_fd
 
 IFF_UP = 0x1
@@ -38,6 +40,8 @@ TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x1, 0x1000
 IF_OPER_UP = 6
 RTF_LOCAL = 0x80000000
+
+fork = multiprocessing.get_context("fork")
 
 
 class Mode(IntEnum):
@@ -78,7 +82,7 @@ class Namespace:
         self._nsids: dict[str, int] = {}
         if not ipv6:
             # Devices that speak unasked spoil counters.
-            self.sysctl("net/ipv6/conf/default/disable_ipv6", 1)
+            self._set("net/ipv6/conf/default/disable_ipv6", "1")
 
     def __str__(self) -> str:
         return self.name
@@ -97,8 +101,21 @@ class Namespace:
                     raise
 
     def sysctl(self, name: str, value: int) -> None:
+        """Until the end of the test case."""
+        defer(self._set_back, name, self._set(name, str(value)))
+
+    def _set(self, name: str, value: str) -> str:
+        """Returns what it was."""
+        path = Path("/proc/sys", name)
         with NetNSEnter(self.name):
-            Path("/proc/sys", name).write_text(str(value), encoding="ascii")
+            before = path.read_text(encoding="ascii")
+            path.write_text(value, encoding="ascii")
+        return before
+
+    def _set_back(self, name: str, value: str) -> None:
+        # The namespace may have gone meanwhile, or the device that it is of.
+        with suppress(FileNotFoundError):
+            self._set(name, value)
 
     def ip(self, args: str) -> None:
         ip(args, ns=self.name)
@@ -224,6 +241,11 @@ class Port:
     def down(self) -> None:
         self.ns.rtnl.change(self.name, {}, 0, IFF_UP)
 
+    def move(self, to: Namespace) -> Self:
+        """Into another namespace, where it is down at first."""
+        self.ns.ip(f"link set {self.name} netns {to.name}")
+        return replace(self, ns=to)
+
     def change(self, **data: Value) -> None:
         self.ns.rtnl.change(self.name, netkit(**data))
 
@@ -297,6 +319,40 @@ def single(
     if up:
         port.up()
     return port
+
+
+@contextmanager
+def sending(*senders: Port) -> Iterator[None]:
+    """Frames, by a process of its own for each of the ports named."""
+    stop = fork.Event()
+    sent = fork.Array("Q", len(senders))
+
+    def run(number: int) -> None:
+        data = frame(BROADCAST)
+        # Sockets that it has from us would keep their namespaces alive.
+        os.closerange(3, 4096)
+        with senders[number].packets() as out:
+            while not stop.is_set():
+                try:
+                    out.send(data)
+                except OSError:
+                    # The device is down, or gone.
+                    return
+                sent[number] += 1
+
+    processes = [
+        fork.Process(target=run, args=(number,)) for number in range(len(senders))
+    ]
+    for process in processes:
+        process.start()
+    try:
+        ksft_busy_wait(lambda: min(sent) > 10, deadline=60, comment="nobody sends")
+        yield
+    finally:
+        stop.set()
+        for process in processes:
+            process.join()
+        ksft_eq([process.exitcode for process in processes], [0] * len(processes))
 
 
 @contextmanager

@@ -24,12 +24,17 @@ ETH_HLEN = 14
 NO_PROTOCOL = 253  # IP: for experimentation
 BROADCAST = b"\xff" * 6
 
+# What a packet's sender notes on it.
+MARK = 0x1234
+PRIORITY = 5
+
 SO_RCVBUFFORCE = 33
 SO_TIMESTAMPNS = 35
 SO_TXTIME = 61
 SO_RCVMARK = 75
 SO_RCVPRIORITY = 82
 CLOCK_REALTIME = 0
+UDP_SEGMENT = 103
 
 SOL_PACKET = 263
 PACKET_VNET_HDR = 15
@@ -85,6 +90,12 @@ def ip_frame(destination: bytes, to: str) -> bytes:
         fields = struct.pack("!IHBB", 6 << 28, length, NO_PROTOCOL, 64)
         protocol = ETH_P_IPV6
     return frame(destination, fields + source + address, protocol=protocol)
+
+
+def send_segments(client: socket.socket, size: int, count: int) -> None:
+    """One packet of UDP that counts as many."""
+    control = [(socket.SOL_UDP, UDP_SEGMENT, struct.pack("=H", size))]
+    client.sendmsg([bytes(size * count)], control)
 
 
 class PacketSocket:

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from net.lib.py import NetNSEnter, defer
 
-from .bpf import BpfLink, LinkInfo
+from .bpf import BpfLink, LinkInfo, pin_path
 from .libbpf import Link, Object
 from .netkit import Mode, Namespace, Policy, Port, Scrub, netkit
 from .rtnl import ns_fd
 
-BPFFS = Path("/sys/fs/bpf")
 PROGRAMS = Path(__file__).parents[2] / "pod.bpf.o"
 HEADROOM = 32
 TAILROOM = 16
@@ -49,9 +48,9 @@ class Pod:
 class Host:
     """What an agent does for the pods of its host."""
 
-    def __init__(self, ns: Namespace, name: str = "netkit-test") -> None:
+    def __init__(self, ns: Namespace, name: str = "pods") -> None:
         self.ns = ns
-        self._pins = BPFFS / name
+        self._pins = Path(pin_path(name))
         defer(shutil.rmtree, self._pins, ignore_errors=True)
         self.object = Object(PROGRAMS)
         ns.sysctl("net/ipv4/ip_forward", 1)

@@ -12,11 +12,15 @@ from contextlib import contextmanager
 
 from net.lib.py import ksft_busy_wait, ksft_eq
 
-from .bpf import Program, Way
+from .bpf import AttachType, F, Hook, Program, ProgType, Way
 from .insn import Helper, Reg, add, call, mov, ret, store32
 from .netkit import Namespace, Port, namespaces, operational, pair
 from .packet import ETH_HLEN, frame, protocol_of
 from .rtnl import Value
+
+# The helpers' flags: which way a packet goes there.
+INGRESS, EGRESS = 1, 2
+XDP_TX = 3
 
 
 def redirect(index: int, flags: int = 0, helper: Helper = Helper.REDIRECT) -> Program:
@@ -115,6 +119,12 @@ class Segment:
     def header(self, data: bytes) -> bytes:
         """A frame with the addresses that it has on the link."""
         return self.LLADDR + self.near.address + data[ETH_HLEN - 2 :]
+
+
+def send_back(port: Port) -> None:
+    """Has generic XDP send back what the device receives."""
+    program = Program([mov(Reg.R0, XDP_TX), ret()], ProgType.XDP)
+    Hook.of(port, AttachType.XDP).link(program, F.XDP_GENERIC)
 
 
 def second_pair(ns: Namespace, other: Namespace, **data: Value) -> tuple[Port, Port]:

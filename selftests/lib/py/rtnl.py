@@ -18,7 +18,7 @@ import select
 import socket
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
@@ -285,10 +285,11 @@ class Link:
 
 
 class Rtnl:
-    """Requests about the links of one network namespace."""
+    """Requests about the links of one network namespace, or if that has no name,
+    the one of the caller."""
 
-    def __init__(self, ns: str) -> None:
-        with NetNSEnter(ns):
+    def __init__(self, ns: str = "") -> None:
+        with entered(ns):
             self._socket = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE
             )
@@ -434,6 +435,11 @@ class Monitor:
                 return found
             _, kind, _, _, _ = HEADER.unpack_from(data)
             found.append((kind, Link.parse(data[HEADER.size :])))
+
+
+def entered(ns: str) -> AbstractContextManager[object]:
+    """Within a namespace, or if that has no name, where the caller is."""
+    return NetNSEnter(ns) if ns else nullcontext()
 
 
 @contextmanager

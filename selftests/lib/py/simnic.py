@@ -30,6 +30,13 @@ DISCARD = 9
 LOADED = Path("/sys/module/simnic")
 DEBUGFS = Path("/sys/kernel/debug/simnic")
 
+# What can fail of the restart of a queue, and with what.
+RESTART_FAULTS = {
+    "queue_mem_alloc": "ENOMEM",
+    "queue_stop": "EIO",
+    "queue_start": "EIO",
+}
+
 # Where ports are or have been since the module was loaded.
 _places: set[Namespace] = set()
 
