@@ -44,7 +44,7 @@ use core::{
 #[derive(Clone, Copy)]
 pub struct ExtAck<'a>(
     Option<NonNull<bindings::netlink_ext_ack>>,
-    // Invariant: it must not be taken for that of a request that is there for a shorter time.
+    // Not covariant: it must not be taken for that of a request that is there for a shorter time.
     PhantomData<fn(&'a ()) -> &'a ()>,
 );
 
