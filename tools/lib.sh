@@ -72,20 +72,33 @@ lock() {
 	export NETKIT_LOCKED=1
 }
 
-# as_guest: from here on, this process and those that it starts are a guest, which reads the root and the tree while it runs.
-as_guest() {
-	exec {guests_fd}>>"$cache/guests"
-	flock --shared "$guests_fd"
+# unlock: let other set-ups go on, if this shell has kept them from it.
+unlock() {
+	[ -n "${lock_fd:-}" ] || return 0
+	exec {lock_fd}>&-
+	unset NETKIT_LOCKED lock_fd
 }
 
-# no_guests: wait until there are none, and keep others from starting until the calling shell ends.
+# as_guest BUILD: from here on, this process and those that it starts are a guest, which reads the root, the tree and that build
+# directory while it runs. To be called with the lock held, so that they are what was just made.
+as_guest() {
+	local dir fd
+	for dir in "$cache" "$1"; do
+		exec {fd}>>"$dir/guests"
+		flock --shared "$fd"
+	done
+}
+
+# no_guests DIR: before something is changed that guests read, in a build directory or ($cache) elsewhere: wait until there are
+# none. New ones wait for the lock.
 no_guests() {
-	[ -z "${guests_fd:-}" ] || return 0
-	exec {guests_fd}>>"$cache/guests"
-	flock --nonblock "$guests_fd" || {
-		note "waiting for a guest that runs from $cache"
-		flock "$guests_fd"
+	local fd
+	exec {fd}>>"$1/guests"
+	flock --nonblock "$fd" || {
+		note "waiting for the guest that runs from $1 to end"
+		flock "$fd"
 	}
+	exec {fd}>&-
 }
 
 clock() {
