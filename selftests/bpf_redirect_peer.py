@@ -88,6 +88,7 @@ class Incoming:
     def __init__(self) -> None:
         self.host, self.outside = namespaces(2)
         self.near, self.far = veth(self.host, self.outside)
+        self.source, self.sink = self.far, self.near
         self.frame = frame(self.near.address)
 
     def redirect(self, index: int, flags: int, clsact: bool = False) -> None:
@@ -109,7 +110,7 @@ class Incoming:
     def sending(self, **expected: tuple[Port, dict[str, int]]) -> Iterator[None]:
         with (
             grown(near=(self.near, received()), far=(self.far, sent()), **expected),
-            self.far.packets() as out,
+            self.source.packets() as out,
         ):
             ksft_eq(out.send(self.frame), True)
             yield
@@ -124,12 +125,13 @@ class Outgoing(Incoming):
         if LOCKDEP.exists():
             spare_c("it looks for the peer as one may not here")
         super().__init__()
+        self.source, self.sink = self.near, self.far
 
     @contextmanager
     def sending(self, **expected: tuple[Port, dict[str, int]]) -> Iterator[None]:
         with (
             grown(near=(self.near, {}), far=(self.far, {}), **expected),
-            self.near.packets() as out,
+            self.source.packets() as out,
         ):
             ksft_eq(out.send(self.frame), True)
             yield
@@ -231,13 +233,13 @@ def test_peer_in_refused(case: str, passing: type[Incoming], flags: int) -> None
     if case == "peer_down":
         ports[1].down()
     incoming.redirect(ports[0].link.index, flags)
-    with incoming.near.packets() as into, incoming.far.packets() as out:
+    with incoming.sink.packets() as into, incoming.source.packets() as out:
         with incoming.sending(
             **{port.name: (port, {}) for port in ports}  # type: ignore[arg-type]
         ):
             pass
         Hook.of(incoming.near, incoming.kind).detach(None, F.BEFORE)
-        # Had the other one been received, it would have come before this one.
+        # Had the other one gone on, it would have come before this one.
         last = frame(incoming.near.address, b"last")
         out.send(last)
         ksft_eq(into.receive().data, last)

@@ -5,6 +5,8 @@
 Netkit devices on the move between namespaces, and the end of them.
 """
 
+from collections.abc import Sequence
+
 from lib.py import (
     IFF_UP,
     MODES,
@@ -22,6 +24,7 @@ from lib.py import (
     ksft_busy_wait,
     ksft_eq,
     ksft_exit,
+    ksft_gt,
     ksft_run,
     ksft_variants,
     namespaces,
@@ -42,6 +45,12 @@ def watch_log() -> None:
 
 def delete(port: Port) -> None:
     port.ns.rtnl.dellink({"ifname": port.name})
+
+
+def passing(taken: Sequence[int]) -> None:
+    """Waits until each device has taken some of what is sent."""
+    ksft_busy_wait(lambda: min(taken) > 10, deadline=60, comment="nothing passes")
+    ksft_gt(min(taken), 10)
 
 
 def works(primary: Port, peer: Port) -> None:
@@ -186,7 +195,8 @@ def test_delete_under_traffic(side: int, count: int) -> None:
     for _ in range(3):
         spaces = namespaces(count)
         ports = pair(spaces[0], spaces[-1])
-        with sending(*ports):
+        with sending(*ports) as taken:
+            passing(taken)
             delete(ports[side])
         for ns in spaces:
             ksft_eq(ns.devices(), set())
@@ -198,7 +208,8 @@ def test_delete_namespace_under_traffic() -> None:
     for _ in range(3):
         ns, other = namespaces(2)
         primary, _ = pair(ns, other)
-        with sending(primary):
+        with sending(primary) as taken:
+            passing(taken)
             other.delete()
             emptied(ns)
 

@@ -55,7 +55,7 @@ class Stranger:
     def answers(
         self, request: Callable[..., None], *args: object
     ) -> list[tuple[str, str | None]]:
-        """How a request of his to rtnetlink is refused; empty if it is not."""
+        """How a request of his is refused; empty if it is not."""
         ours, his = fork.Pipe(duplex=False)
         process = fork.Process(target=self._send, args=(his, request, *args))
         process.start()
@@ -145,8 +145,8 @@ def test_delete() -> None:
     ksft_eq((ns.devices(), stranger.devices()), (set(), set()))
 
 
-def lease(_rtnl: Rtnl, device: int) -> None:
-    """A queue of the loopback device, which has none to lend."""
+def lease(_: Rtnl, device: int) -> None:
+    """Asks for a queue of the loopback device, which has none to lend."""
     queue = {"ifindex": LOOPBACK, "queue": {"id": 0, "type": "rx"}}
     request = {"ifindex": device, "type": "rx", "lease": queue}
     try:

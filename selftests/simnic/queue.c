@@ -171,9 +171,7 @@ void simnic_channel_set_xsk(struct simnic_channel *ch,
 	WRITE_ONCE(ch->xsk, pool);
 	if (!rxq)
 		return;
-	/* Those of a socket have gone back with the stop. */
-	if (!rxq->xsk)
-		simnic_rxq_unpost(rxq);
+	simnic_rxq_unpost(rxq);
 	rxq->xsk = pool;
 	simnic_channel_start(ch, rxq);
 }

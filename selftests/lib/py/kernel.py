@@ -15,6 +15,7 @@ from pathlib import Path
 
 from net.lib.py import KsftSkipEx, defer
 
+# In step with what our runs look for, in tools/splats.
 COMPLAINT = re.compile(
     r"WARNING|BUG|Oops|general protection|stack guard|Kernel panic|"
     r"unregister_netdevice: waiting|possible recursive|possible circular|"

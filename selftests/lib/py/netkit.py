@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -322,10 +322,11 @@ def single(
 
 
 @contextmanager
-def sending(*senders: Port) -> Iterator[None]:
-    """Frames, by a process of its own for each of the ports named."""
+def sending(*senders: Port) -> Iterator[Sequence[int]]:
+    """Frames, by a process of its own for each of the ports named: how many each
+    device has taken so far."""
     stop = fork.Event()
-    sent = fork.Array("Q", len(senders))
+    tried, taken = (fork.Array("Q", len(senders)) for _ in range(2))
 
     def run(number: int) -> None:
         data = frame(BROADCAST)
@@ -334,11 +335,11 @@ def sending(*senders: Port) -> Iterator[None]:
         with senders[number].packets() as out:
             while not stop.is_set():
                 try:
-                    out.send(data)
+                    taken[number] += out.send(data)
                 except OSError:
                     # The device is down, or gone.
                     return
-                sent[number] += 1
+                tried[number] += 1
 
     processes = [
         fork.Process(target=run, args=(number,)) for number in range(len(senders))
@@ -346,8 +347,8 @@ def sending(*senders: Port) -> Iterator[None]:
     for process in processes:
         process.start()
     try:
-        ksft_busy_wait(lambda: min(sent) > 10, deadline=60, comment="nobody sends")
-        yield
+        ksft_busy_wait(lambda: min(tried) > 10, deadline=60, comment="nobody sends")
+        yield taken
     finally:
         stop.set()
         for process in processes:
