@@ -315,7 +315,8 @@ impl<T: Driver> Device<T> {
         const_assert!(matches!(T::STATS, PcpuStats::Traffic));
 
         // SAFETY: A device whose driver asks for these counters has them once it is registered.
-        // Bottom halves are disabled, as `_context` proves: nobody else writes to this CPU's.
+        // Bottom halves are disabled, as `_context` proves: nobody but netpoll writes to this
+        // CPU's, by whom counts may be off, not more.
         unsafe { bindings::dev_sw_netstats_tx_add(self.as_raw(), packets, bytes) };
     }
 

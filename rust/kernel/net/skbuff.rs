@@ -33,7 +33,8 @@ use core::{
 
 /// Proof that we are called by the transmit path, with bottom halves disabled.
 ///
-/// Of a device that netpoll may use, interrupts are disabled too then.
+/// Netpoll may transmit from an interrupt in the middle of another transmission, unless the device
+/// keeps it out.
 ///
 /// # Invariants
 ///
