@@ -7,6 +7,7 @@ What bpftool and libbpf, the usual clients, make of programs at a pair.
 
 import ctypes
 import os
+import re
 from typing import Any
 
 from lib.py import (
@@ -36,10 +37,13 @@ from lib.py import (
     way,
     ways,
 )
-from lib.py.libbpf import KernelTypes
+from lib.py.libbpf import libbpf
 
-LIBBPF = "libbpf.so.1"
-ENUMS = {
+ATTRIBUTES = (
+    "UNSPEC PEER_INFO PRIMARY POLICY PEER_POLICY MODE SCRUB PEER_SCRUB HEADROOM "
+    "TAILROOM PAIRING"
+)
+TYPES = {
     "netkit_action": {
         "NETKIT_NEXT": -1,
         "NETKIT_PASS": 0,
@@ -49,7 +53,12 @@ ENUMS = {
     "netkit_mode": {"NETKIT_L2": 0, "NETKIT_L3": 1},
     "netkit_pairing": {"NETKIT_DEVICE_PAIR": 0, "NETKIT_DEVICE_SINGLE": 1},
     "netkit_scrub": {"NETKIT_SCRUB_NONE": 0, "NETKIT_SCRUB_DEFAULT": 1},
+    "": {f"IFLA_NETKIT_{name}": i for i, name in enumerate(ATTRIBUTES.split())}
+    | {"__IFLA_NETKIT_MAX": len(ATTRIBUTES.split())},
 }
+# In a header that bpftool makes.
+ENUM = re.compile(r"^enum ?(\w*) \{\n(.*?)\};", re.MULTILINE | re.DOTALL)
+MEMBER = re.compile(r"(\w+) = (-?\d+)")
 PIN = pin_path("tools")
 
 
@@ -267,12 +276,11 @@ class Library:
     """libbpf at one hook; its functions raise OSError."""
 
     def __init__(self, each: Way) -> None:
-        self._lib = ctypes.CDLL(LIBBPF)
         self._hook = each.hook
 
     def _call(self, name: str, *args: object) -> int:
         with NetNSEnter(self._hook.ns):
-            result = getattr(self._lib, name)(*args)
+            result = getattr(libbpf, name)(*args)
         if result < 0:
             raise OSError(-result, os.strerror(-result))
         return int(result)
@@ -356,8 +364,13 @@ def test_libbpf_links(kind: AttachType) -> None:
 
 def test_types() -> None:
     """Programs that are built with the kernel's own types find those of netkit."""
-    types = KernelTypes()
-    ksft_eq({name: types.enum(name) for name in ENUMS}, ENUMS)
+    header = bpftool("btf dump file /sys/kernel/btf/vmlinux format c").stdout
+    found = {
+        name: {member: int(value) for member, value in MEMBER.findall(members)}
+        for name, members in ENUM.findall(header)
+        if name.startswith("netkit_") or "IFLA_NETKIT_" in members
+    }
+    ksft_eq(found, TYPES)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ NETKIT_PAIRS says how many pairs, 1000 unless set.
 
 import os
 import time
+from collections import deque
 
 from lib.py import (
     KMEMLEAK,
@@ -64,14 +65,14 @@ def delete_group(ns: Namespace, *left: Namespace) -> None:
 
 def settled() -> int:
     """The kernel's memory once it does not change any more."""
-    last = kernel_memory()
+    seen: deque[int] = deque(maxlen=3)
     for _ in range(20):
         time.sleep(0.5)
-        now = kernel_memory()
-        if abs(now - last) < PAIRS * KEPT_PER_PAIR // 32:
+        seen.append(kernel_memory())
+        alike = max(seen) - min(seen) < PAIRS * KEPT_PER_PAIR // 32
+        if alike and len(seen) == seen.maxlen:
             break
-        last = now
-    return now
+    return seen[-1]
 
 
 def test_pairs() -> None:

@@ -29,6 +29,7 @@ from lib.py import (
     ksft_variants,
     namespaces,
     netkit,
+    operational,
     pair,
     sending,
     single,
@@ -82,8 +83,7 @@ def test_move_both() -> None:
     primary, peer = pair(ns, ns)
     primary, peer = primary.move(second), peer.move(third)
     ksft_eq(ns.devices(), set())
-    for port in (primary, peer):
-        port.up()
+    operational(primary, peer)
     works(primary, peer)
 
 
@@ -119,8 +119,7 @@ def test_rename(state: str) -> None:
     ksft_eq(
         (primary.link["link"], peer.link["link"]), (peer.link.index, primary.link.index)
     )
-    for port in (primary, peer):
-        port.up()
+    operational(primary, peer)
     works(primary, peer)
 
 

@@ -18,6 +18,7 @@ from lib.py import (
     ksft_true,
     ksft_variants,
     namespaces,
+    operational,
     pair,
     refused,
 )
@@ -97,7 +98,7 @@ def test_survives_down_and_move() -> None:
     ns, other, third = namespaces(3)
     primary, peer = pair(ns, other, policy=Policy.DROP)
     moved = primary.move(third)
-    moved.up()
+    operational(moved, peer)
     ksft_eq(both_ways(moved, peer), (False, True))
     moved.change(policy=Policy.PASS)
     ksft_eq(both_ways(moved, peer), (True, True))

@@ -28,6 +28,7 @@ from lib.py import (
     ksft_run,
     ksft_variants,
     namespaces,
+    operational,
     pair,
     tc,
 )
@@ -103,7 +104,7 @@ def test_moved() -> None:
     primary, peer = pair(ns, ns)
     ksft_eq(notes(through(primary, peer)), (MARK, PRIORITY))
     moved = peer.move(other)
-    moved.up()
+    operational(primary, moved)
     ksft_eq(notes(through(primary, moved)), (0, 0))
 
 

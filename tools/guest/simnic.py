@@ -30,7 +30,11 @@ route add {PODS_V6} via {LOCAL_V6}
 """
 # Upstream's iou-zcrx has room for 1024 packets in its completion queue, sends itself 1469, and fails ("recvzc(): -28") where
 # the kernel finds them there faster than it reads. A slow cable hands them out one by one, a small window after a pause too.
-CABLE = "rate 20mbit"
+# socat binds itself to a port that may have been used before; no connection is to wait there for what may still come.
+REMOTE_ALSO = (
+    "tc qdisc add dev simnic1 root netem rate 20mbit",
+    "sysctl -qw net.ipv4.tcp_max_tw_buckets=0",
+)
 WINDOW = "4096 131072 262144"
 TCP_RMEM = Path("/proc/sys/net/ipv4/tcp_rmem")
 
@@ -60,8 +64,10 @@ def simnic() -> Iterator[dict[str, str]]:
         TCP_RMEM.write_text(WINDOW)
         _ip([], UP)
         _ip(["-n", REMOTE], REMOTE_UP)
-        slow = ["tc", "-n", REMOTE, "qdisc", "add", "dev", "simnic1", "root", "netem"]
-        subprocess.run([*slow, *CABLE.split()], check=True)
+        for command in REMOTE_ALSO:
+            subprocess.run(
+                ["ip", "netns", "exec", REMOTE, *command.split()], check=True
+            )
         yield ENVIRONMENT
     finally:
         TCP_RMEM.write_text(window)

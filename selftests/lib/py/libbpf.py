@@ -15,12 +15,12 @@ from net.lib.py import defer
 
 from .bpf import F
 
-_lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
+libbpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
 _Pointer = ctypes.c_void_p
 
 
 def _function(name: str, result: object, *arguments: object) -> ctypes._FuncPointer:
-    function = getattr(_lib, name)
+    function = getattr(libbpf, name)
     function.restype = result
     function.argtypes = arguments
     return function
@@ -55,14 +55,6 @@ _update = _function(
     ctypes.c_uint64,
 )
 _delete = _function("bpf_map_delete_elem", ctypes.c_int, ctypes.c_int, ctypes.c_char_p)
-_btf_load = _function("btf__load_vmlinux_btf", _Pointer)
-_btf_free = _function("btf__free", None, _Pointer)
-_btf_find = _function(
-    "btf__find_by_name_kind", ctypes.c_int, _Pointer, ctypes.c_char_p, ctypes.c_uint32
-)
-_btf_type = _function("btf__type_by_id", _Pointer, _Pointer, ctypes.c_uint32)
-_btf_name = _function("btf__name_by_offset", ctypes.c_char_p, _Pointer, ctypes.c_uint32)
-BTF_KIND_ENUM = 6
 
 
 class _AttachOpts(ctypes.Structure):
@@ -171,20 +163,3 @@ class Object(_Handle):
 
     def remove(self, name: str, key: bytes) -> None:
         _succeeded(_delete(self.map(name), key))
-
-
-class KernelTypes(_Handle):
-    """What the kernel describes for programs that are built with its types."""
-
-    def __init__(self) -> None:
-        super().__init__(_checked(_btf_load()), _btf_free)
-
-    def enum(self, name: str) -> dict[str, int]:
-        number = _btf_find(self._pointer, name.encode(), BTF_KIND_ENUM)
-        start = _checked(_btf_type(self._pointer, _succeeded(number)))
-        _, info, _ = struct.unpack("=III", ctypes.string_at(start, 12))
-        members = ctypes.string_at(start + 12, 8 * (info & 0xFFFF))
-        return {
-            _btf_name(self._pointer, offset).decode(): value
-            for offset, value in struct.iter_unpack("=Ii", members)
-        }

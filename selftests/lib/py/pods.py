@@ -121,7 +121,8 @@ class Host:
             self.create(pod)
             self.attach(pod)
             self.hand_over(pod)
-            pod.device.wait_operational()
+            for port in (pod.device, self.port(pod)):
+                port.wait_operational()
 
     def restart(self, pods: list[Pod]) -> None:
         """A new agent puts its programs into the links that the old one left."""
