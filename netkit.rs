@@ -347,12 +347,7 @@ impl Driver for Netkit {
 
         dev.set_max_mtu(ETH_MAX_MTU);
         dev.add_flags(Flag::NoArp.into());
-        dev.add_priv_flags(
-            PrivFlag::LiveAddrChange
-                | PrivFlag::PhonyHeadroom
-                | PrivFlag::NoQueue
-                | PrivFlag::DisableNetpoll,
-        );
+        dev.add_priv_flags(PrivFlag::LiveAddrChange | PrivFlag::PhonyHeadroom | PrivFlag::NoQueue);
         dev.set_lockless_tx();
         dev.set_netmem_tx_no_dma();
 

@@ -101,7 +101,7 @@ impl Driver for Dummy {
 
     fn setup(dev: &Setup<Self>) {
         dev.add_flags(Flag::NoArp.into());
-        dev.add_priv_flags(PrivFlag::NoQueue | PrivFlag::DisableNetpoll);
+        dev.add_priv_flags(PrivFlag::NoQueue.into());
         dev.set_lockless_tx();
         dev.set_random_address();
     }

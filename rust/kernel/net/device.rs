@@ -193,7 +193,7 @@ impl NetDevice {
     /// Tells whether the interface has been set up (`ip link set up`).
     #[inline(always)]
     pub fn is_up(&self) -> bool {
-        self.flags() & u32::from(Flags::from(Flag::Up)) != 0
+        self.flags() & bindings::net_device_flags_IFF_UP != 0
     }
 
     /// Returns the network namespace that the device is in.
@@ -315,8 +315,7 @@ impl<T: Driver> Device<T> {
         const_assert!(matches!(T::STATS, PcpuStats::Traffic));
 
         // SAFETY: A device whose driver asks for these counters has them once it is registered.
-        // Bottom halves are disabled, as `_context` proves: nobody but netpoll writes to this
-        // CPU's, by whom counts may be off, not more.
+        // Bottom halves are disabled, as `_context` proves: nobody else writes to this CPU's.
         unsafe { bindings::dev_sw_netstats_tx_add(self.as_raw(), packets, bytes) };
     }
 

@@ -94,7 +94,8 @@ pub trait LinkOps: Driver {
     /// The numbers of transmit and receive queues that a user may ask for.
     const MAX_QUEUES: Queues = Queues { tx: 4096, rx: 4096 };
 
-    /// The number of queues that are in use at first, if it is not all of them.
+    /// The number of queues that are in use at first, if it is not all of them; at least one of
+    /// each kind.
     const REAL_QUEUES: Option<Queues> = None;
 
     /// Returns the table of the kind: a static that the driver defines.
@@ -131,7 +132,8 @@ pub trait LinkOps: Driver {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Deletes a link: adds its device, and those that go with it, to the list.
+    /// Deletes a link: adds its device, and those that go with it, to the list. The device itself
+    /// goes even if it is not added.
     fn delete_link(dev: &Device<Self>, kill: &mut KillList<'_>, rtnl: &Rtnl) {
         kill.add(dev, rtnl);
     }
@@ -262,6 +264,18 @@ impl<T: LinkOps> LinkTable<T> {
         tx: c_uint,
         rx: c_uint,
     ) -> *mut bindings::net_device {
+        const_assert!(
+            size_of::<Private<T>>() <= c_int::MAX as usize,
+            "C takes the size for an int"
+        );
+        const_assert!(
+            match T::REAL_QUEUES {
+                Some(real) => real.tx > 0 && real.rx > 0,
+                None => true,
+            },
+            "C looks for the queue of a packet until it finds one"
+        );
+
         if tx > T::MAX_QUEUES.tx || rx > T::MAX_QUEUES.rx {
             return EOPNOTSUPP.to_ptr();
         }
@@ -344,11 +358,8 @@ impl<T: LinkOps> LinkTable<T> {
             table: unsafe { NonNull::new_unchecked((*raw).rtnl_link_ops.cast_mut()) },
         };
 
-        match T::new_link(dev, &params, rtnl) {
-            Ok(link) => {
-                link.keep();
-                0
-            }
+        match T::new_link(dev, &params, rtnl).and_then(NewLink::keep) {
+            Ok(()) => 0,
             Err(error) => {
                 // If the driver gives the device up after it has registered it, the device is being
                 // unregistered now, and the caller's `free_netdev()` leaves it alone. One that was
@@ -399,6 +410,8 @@ impl<T: LinkOps> LinkTable<T> {
         };
 
         T::delete_link(dev, &mut kill, rtnl);
+        // C frees the namespace, or the driver, on the assumption that the device has gone.
+        kill.add(dev, rtnl);
     }
 
     /// # Safety
@@ -527,7 +540,8 @@ impl<T: LinkOps> Registration<T> {
             return Err(EEXIST);
         }
 
-        // SAFETY: The table lives in a static and is not registered.
+        // SAFETY: The table lives in a static, is not registered, and no module is unloaded before
+        // what it has registered is dropped.
         to_result(unsafe { bindings::rtnl_link_register(table.as_raw()) })
             .inspect_err(|_| table.registered.store(false, Release))?;
 

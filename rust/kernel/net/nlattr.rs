@@ -101,8 +101,16 @@ impl Policy {
     }
 
     /// Refuses values above `max`, as `NLA_POLICY_MAX()` does. As a constant, it fails the build if
-    /// a policy cannot express that.
+    /// a policy cannot express that: of attributes other than unsigned integers, or of a limit that
+    /// is too great.
     pub const fn max(mut self, max: u32) -> Self {
+        assert!(
+            matches!(
+                self.0.type_ as u32,
+                bindings::NLA_U8 | bindings::NLA_U16 | bindings::NLA_U32
+            ),
+            "only numbers have a greatest value"
+        );
         assert!(max <= i16::MAX as u32, "a policy cannot express this limit");
 
         self.0.validation_type = bindings::nla_policy_validation_NLA_VALIDATE_MAX as u8;

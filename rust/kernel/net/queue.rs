@@ -349,27 +349,38 @@ pub(crate) fn end_leases(dev: &NetDevice, rtnl: &Rtnl) {
 
 /// Calls `f` for each queue that a physical device has lent, with the device that it was lent to.
 ///
-/// Takes the instance lock of the physical device. `f` is called with it held, and must not take
-/// that of the other, which comes first.
-pub fn for_each_lessee(dev: &NetDevice, _rtnl: &Rtnl, mut f: impl FnMut(&NetDevice)) {
+/// `f` is called with no lock held but the RTNL. None is lent meanwhile if the device is being
+/// unregistered; otherwise it may be missed. May sleep.
+pub fn for_each_lessee(dev: &NetDevice, rtnl: &Rtnl, mut f: impl FnMut(&NetDevice)) {
     if !dev.is_physical() {
         return;
     }
 
+    for index in 0..real_rx_queues(dev) {
+        // SAFETY: No more queues are in use than there are.
+        if let Some(lessee) = unsafe { lessee(dev, index, rtnl) } {
+            f(lessee);
+        }
+    }
+}
+
+/// Returns the device that has leased a queue of a physical one.
+///
+/// # Safety
+///
+/// `index` must be less than the number of receive queues that the device was created with.
+unsafe fn lessee<'r>(dev: &NetDevice, index: u32, _rtnl: &'r Rtnl) -> Option<&'r NetDevice> {
     // SAFETY: The device is valid.
     unsafe { bindings::netdev_lock_ops(dev.as_raw()) };
 
-    for index in 0..real_rx_queues(dev) {
-        // SAFETY: No more queues are in use than there are, and the device is locked.
-        let lease = unsafe { (*queue_ptr(dev, index).as_ptr()).lease };
+    // SAFETY: The caller guarantees that there is such a queue; the device is locked.
+    let lease = unsafe { (*queue_ptr(dev, index).as_ptr()).lease };
 
-        if !lease.is_null() {
-            // SAFETY: The lease cannot end while the device is locked, and a virtual device ends
-            // its leases before it goes.
-            f(unsafe { NetDevice::from_raw((*lease).dev) });
-        }
-    }
+    // SAFETY: The lease cannot end while the device is locked. A virtual device ends its leases
+    // before it goes, and is not freed before the RTNL is released.
+    let lessee = (!lease.is_null()).then(|| unsafe { NetDevice::from_raw((*lease).dev) });
 
     // SAFETY: The lock was taken above.
     unsafe { bindings::netdev_unlock_ops(dev.as_raw()) };
+    lessee
 }

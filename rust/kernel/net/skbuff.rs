@@ -33,9 +33,6 @@ use core::{
 
 /// Proof that we are called by the transmit path, with bottom halves disabled.
 ///
-/// Netpoll may transmit from an interrupt in the middle of another transmission, unless the device
-/// keeps it out.
-///
 /// # Invariants
 ///
 /// Bottom halves are disabled on the current CPU for as long as a reference to the value exists.

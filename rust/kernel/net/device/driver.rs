@@ -81,9 +81,8 @@ pub trait Driver: Sized + 'static {
 
     /// Transmits a packet.
     ///
-    /// Called with bottom halves disabled and under RCU; must not sleep. Netpoll calls it with
-    /// interrupts disabled, or from one, unless
-    /// [`PrivFlag::DisableNetpoll`](super::PrivFlag::DisableNetpoll) is set.
+    /// Called with bottom halves disabled and under RCU; must not sleep. Netpoll, which would call
+    /// it otherwise, is refused.
     fn start_xmit(dev: &Device<Self>, skb: SkBuff, context: &TxContext) -> XmitResult;
 
     /// Called when the interface is set up.

@@ -11,17 +11,17 @@ use crate::{
 };
 
 impl_flags!(
-    /// Flags of an interface that users see and set, C's `IFF_*` in
+    /// Flags of an interface that users see and drivers set, C's `IFF_*` in
     /// [`include/uapi/linux/if.h`](srctree/include/uapi/linux/if.h).
+    ///
+    /// `IFF_UP` is not one of them: a driver that sets an interface up or down from its callbacks
+    /// does so while C walks the list of those that it closes.
     #[derive(Debug, Clone, Default, Copy, PartialEq, Eq)]
     pub struct Flags(u32);
 
     /// One flag of an interface.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Flag {
-        /// The interface has been set up.
-        Up = bindings::net_device_flags_IFF_UP,
-
         /// Neighbours are not resolved.
         NoArp = bindings::net_device_flags_IFF_NOARP,
     }
@@ -35,9 +35,6 @@ impl_flags!(
     /// One flag between a driver and the stack.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum PrivFlag {
-        /// netpoll must not be used on the device.
-        DisableNetpoll = bindings::netdev_priv_flags_IFF_DISABLE_NETPOLL,
-
         /// The hardware address may be changed while the interface is up.
         LiveAddrChange = bindings::netdev_priv_flags_IFF_LIVE_ADDR_CHANGE,
 

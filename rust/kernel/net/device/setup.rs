@@ -254,9 +254,13 @@ impl<T: Driver> Setup<T> {
         // SAFETY: The device is valid, not registered, and ours.
         let dev = unsafe { Self::from_raw(dev) };
 
-        // A driver owns the packets that it is given. `ether_setup()` allows them to have others
-        // who use them.
-        dev.set_priv_flags(dev.priv_flags() & !bindings::netdev_priv_flags_IFF_TX_SKB_SHARING);
+        // A driver owns the packets that it is given, where `ether_setup()` allows them to have
+        // others who use them; and it transmits with bottom halves disabled, which netpoll does not
+        // see to.
+        dev.set_priv_flags(
+            dev.priv_flags() & !bindings::netdev_priv_flags_IFF_TX_SKB_SHARING
+                | bindings::netdev_priv_flags_IFF_DISABLE_NETPOLL,
+        );
         T::setup(dev);
     }
 
@@ -406,9 +410,14 @@ impl<T: Driver> Setup<T> {
         unsafe { (*self.as_raw()).vlan_features = (*self.as_raw()).features & !u64::from(without) };
     }
 
-    /// Sets what XDP can do with the device.
+    /// Sets what XDP can do with the device. For drivers with [`Driver::accept_xsk`].
     #[inline]
     pub fn set_xdp_features(&self, features: XdpFeatures) {
+        const_assert!(
+            T::HAS_ACCEPT_XSK,
+            "C asks a device with such features without looking whether it can be asked"
+        );
+
         // SAFETY: The pointer is valid, it is only offset.
         self.set(
             |dev| unsafe { &raw mut (*dev).xdp_features },
@@ -416,11 +425,14 @@ impl<T: Driver> Setup<T> {
         );
     }
 
-    /// Sets the size of the largest packet that the device takes for segmentation, in bytes.
+    /// Sets the size of the largest packet that the device takes for segmentation, in bytes; a
+    /// page at least, since C takes off what headers need without looking.
     #[inline]
     pub fn set_tso_max_size(&self, bytes: u32) {
+        const PAGE: u32 = 1 << bindings::PAGE_SHIFT;
+
         // SAFETY: By the type invariants the device is ours to write to.
-        unsafe { bindings::netif_set_tso_max_size(self.as_raw(), bytes) };
+        unsafe { bindings::netif_set_tso_max_size(self.as_raw(), bytes.max(PAGE)) };
     }
 
     /// Takes over the segmentation limits of another device.
@@ -579,6 +591,18 @@ impl<T: Driver> Drop for UnregisteredDevice<'_, T> {
 pub struct Registered<'a, T: Driver>(NonNull<Device<T>>, PhantomData<&'a Rtnl>);
 
 impl<'a, T: Driver> Registered<'a, T> {
+    /// Fails with [`ENODEV`] if somebody has unregistered the device meanwhile, or is about to.
+    fn check_present(&self) -> Result {
+        // SAFETY: By the type invariants the RTNL is held.
+        let rtnl = unsafe { Rtnl::assume_held() };
+
+        if can_unregister(self, rtnl) {
+            Ok(())
+        } else {
+            Err(ENODEV)
+        }
+    }
+
     /// Keeps the device.
     #[inline]
     pub fn keep(self) -> &'a Device<T> {
@@ -590,8 +614,11 @@ impl<'a, T: Driver> Registered<'a, T> {
     /// Tells the world about the device, as rtnetlink does after it has created one.
     ///
     /// Needed after [`UnregisteredDevice::create`]; what rtnetlink asked a driver to create, it
-    /// announces itself. C: `rtnl_configure_link()`.
+    /// announces itself. Fails with [`ENODEV`] if the device has gone again. C:
+    /// `rtnl_configure_link()`.
     pub fn announce(&self) -> Result {
+        self.check_present()?;
+
         // SAFETY: The device is registered, and the RTNL is held. There is no request whose flags
         // are to be applied.
         to_result(unsafe {
@@ -626,10 +653,11 @@ impl<T: Driver> Drop for Registered<'_, T> {
 pub struct NewLink<'a, T: Driver>(Registered<'a, T>);
 
 impl<T: Driver> NewLink<'_, T> {
-    /// Leaves the device to its creator.
-    #[inline]
-    pub(crate) fn keep(self) {
+    /// Leaves the device to its creator, unless it has gone again: it fails with [`ENODEV`] then.
+    pub(crate) fn keep(self) -> Result {
+        self.0.check_present()?;
         let _ = self.0.keep();
+        Ok(())
     }
 }
 
