@@ -126,7 +126,7 @@ impl kernel::Module for NetkitModule {
 /// The driver.
 struct Netkit;
 
-static LOCK_CLASSES: LockClasses = LockClasses::new();
+static LOCK_CLASSES: LockClasses<Netkit> = LockClasses::new();
 
 static DEVICE_OPS: Ops<Netkit> =
     Ops::new(&LOCK_CLASSES).with_peer_entry(peer_entry!(netkit_peer_dev, Netkit));

@@ -55,7 +55,7 @@ impl kernel::Module for DummyModule {
 
 struct Dummy;
 
-static LOCK_CLASSES: LockClasses = LockClasses::new();
+static LOCK_CLASSES: LockClasses<Dummy> = LockClasses::new();
 static DEVICE_OPS: Ops<Dummy> = Ops::new(&LOCK_CLASSES);
 static LINK_TABLE: LinkTable<Dummy> = LinkTable::new();
 

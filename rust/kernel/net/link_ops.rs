@@ -495,7 +495,7 @@ impl<T: LinkOps> LinkTable<T> {
 /// }
 ///
 /// // `impl Driver for Sink` is left out here, see `Ops`.
-/// # static LOCKS: LockClasses = LockClasses::new();
+/// # static LOCKS: LockClasses<Sink> = LockClasses::new();
 /// # static OPS: Ops<Sink> = Ops::new(&LOCKS);
 /// # #[vtable]
 /// # impl Driver for Sink {

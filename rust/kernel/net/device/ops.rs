@@ -54,7 +54,7 @@ use core::{
 /// /// Devices that swallow what they are given.
 /// struct Sink;
 ///
-/// static SINK_LOCKS: LockClasses = LockClasses::new();
+/// static SINK_LOCKS: LockClasses<Sink> = LockClasses::new();
 /// static SINK_OPS: Ops<Sink> = Ops::new(&SINK_LOCKS);
 ///
 /// #[vtable]
@@ -85,8 +85,7 @@ pub struct Ops<T: Driver> {
     netdev: bindings::net_device_ops,
     ethtool: bindings::ethtool_ops,
     queues: bindings::netdev_queue_mgmt_ops,
-    locks: &'static LockClasses,
-    _p: PhantomData<fn() -> T>,
+    locks: &'static LockClasses<T>,
 }
 
 // SAFETY: The tables are constant.
@@ -97,18 +96,23 @@ unsafe impl<T: Driver> Sync for Ops<T> {}
 /// Devices can be stacked, and then the locks of one are taken under those of the other; with
 /// classes of their own for each driver, lockdep does not take that for a recursion.
 ///
-/// They are apart from [`Ops`], which as a constant lies in memory that cannot be written to.
-pub struct LockClasses {
+/// They are apart from [`Ops`], which as a constant lies in memory that cannot be written to. It
+/// differs from that of all other drivers by referring to them, as constants that are alike may be
+/// one in memory.
+pub struct LockClasses<T: Driver> {
     tx_busylock: Opaque<bindings::lock_class_key>,
     xmit_lock: Opaque<bindings::lock_class_key>,
     addr_list_lock: Opaque<bindings::lock_class_key>,
     instance_lock: Opaque<bindings::lock_class_key>,
+    /// Without lockdep, the keys are empty, and would need no place of their own.
+    _place: u8,
+    _p: PhantomData<fn() -> T>,
 }
 
 // SAFETY: The keys belong to lockdep, which synchronises itself.
-unsafe impl Sync for LockClasses {}
+unsafe impl<T: Driver> Sync for LockClasses<T> {}
 
-impl LockClasses {
+impl<T: Driver> LockClasses<T> {
     /// Makes lock classes.
     #[expect(clippy::new_without_default, reason = "is of use in a static only")]
     pub const fn new() -> Self {
@@ -117,19 +121,20 @@ impl LockClasses {
             xmit_lock: Opaque::zeroed(),
             addr_list_lock: Opaque::zeroed(),
             instance_lock: Opaque::zeroed(),
+            _place: 0,
+            _p: PhantomData,
         }
     }
 }
 
 impl<T: Driver> Ops<T> {
     /// Makes the operations of driver `T`, whose devices have these lock classes.
-    pub const fn new(locks: &'static LockClasses) -> Self {
+    pub const fn new(locks: &'static LockClasses<T>) -> Self {
         Self {
             netdev: Self::NETDEV,
             ethtool: Self::ETHTOOL,
             queues: Self::QUEUES,
             locks,
-            _p: PhantomData,
         }
     }
 

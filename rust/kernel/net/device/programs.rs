@@ -94,7 +94,7 @@ impl<T: Target> Slot for Hook<T> {
 /// /// Devices that receive what they send, if their programs let it through.
 /// struct Mirror;
 ///
-/// static MIRROR_LOCKS: LockClasses = LockClasses::new();
+/// static MIRROR_LOCKS: LockClasses<Mirror> = LockClasses::new();
 /// static MIRROR_OPS: Ops<Mirror> = Ops::new(&MIRROR_LOCKS);
 ///
 /// #[vtable]
