@@ -161,9 +161,9 @@ impl NetDevice {
         let ops = unsafe { (*self.as_raw()).netdev_ops };
 
         if ptr::eq(ops, T::ops().netdev()) {
-            // INVARIANT: The operations are those of `T`, which its `Setup` alone puts in place. Those
-            // of another driver are not in the same place, since they differ: they refer to lock
-            // classes of another type.
+            // INVARIANT: The operations are those of `T`, which its `Setup` alone puts in place.
+            // Those of another driver are not in the same place, since they differ: they refer to
+            // lock classes of another type.
             // SAFETY: `Device` is transparent over `NetDevice`.
             Some(unsafe { &*ptr::from_ref(self).cast() })
         } else {
