@@ -50,7 +50,11 @@ SECOND_CPU = Path("/sys/devices/system/cpu/cpu1/online")
 HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
 # Upstream's tests have limits, and pauses for what the kernel does beside, that an emulated guest cannot meet, however right it
 # is. Their clocks go so much slower, and what waits for a time waits so much longer.
-CLOCK = {"release": "x0.3", "debug": "x0.1"}
+CLOCK = {
+    "LD_PRELOAD": "/usr/$LIB/faketime/libfaketimeMT.so.1",
+    "FAKETIME": "+0 x0.1" if os.environ["NETKIT_PROFILE"] == "debug" else "+0 x0.3",
+    "FAKETIME_DISABLE_SHM": "1",
+}
 
 
 @dataclass
@@ -238,26 +242,11 @@ def run_program(
     return None
 
 
-def run_upstream(
-    program: Path,
-    timeout: int,
-    counts: Counts,
-    environment: Mapping[str, str] | None = None,
-) -> str | None:
-    """Runs a test of upstream's by a slower clock."""
-    clock = {
-        "LD_PRELOAD": "/usr/$LIB/faketime/libfaketimeMT.so.1",
-        "FAKETIME": f"+0 {CLOCK[os.environ['NETKIT_PROFILE']]}",
-        "FAKETIME_DISABLE_SHM": "1",
-    }
-    return run_program(program, [], timeout, counts, clock | (environment or {}))
-
-
 def run_on_hardware(program: Path, timeout: int, counts: Counts) -> str | None:
     """Runs a test that wants a NIC, and says what went wrong besides its own results."""
     try:
         with simnic() as environment:
-            return run_upstream(program, timeout, counts, environment)
+            return run_program(program, [], timeout, counts, environment | CLOCK)
     except subprocess.CalledProcessError as error:
         return str(error)
 
@@ -413,7 +402,7 @@ def main() -> int:
         elif name in upstream and name.startswith("drivers/net/"):
             problem = run_on_hardware(args.net / name, args.timeout, counts)
         elif name in upstream:
-            problem = run_upstream(selftests / name, args.timeout, counts)
+            problem = run_program(selftests / name, [], args.timeout, counts, CLOCK)
         else:
             problem = run_program(selftests / name, [], args.timeout, counts)
         wanted = upstream.get(name, counts.printed)

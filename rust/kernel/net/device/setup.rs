@@ -24,6 +24,7 @@ use crate::{
         u32_as_usize,
         u32_into_u8, //
     },
+    page::PAGE_SIZE,
     prelude::*,
     types::Opaque, //
 };
@@ -429,10 +430,10 @@ impl<T: Driver> Setup<T> {
     /// page at least, since C takes off what headers need without looking.
     #[inline]
     pub fn set_tso_max_size(&self, bytes: u32) {
-        const PAGE: u32 = 1 << bindings::PAGE_SHIFT;
+        let bytes = bytes.max(PAGE_SIZE as u32);
 
         // SAFETY: By the type invariants the device is ours to write to.
-        unsafe { bindings::netif_set_tso_max_size(self.as_raw(), bytes.max(PAGE)) };
+        unsafe { bindings::netif_set_tso_max_size(self.as_raw(), bytes) };
     }
 
     /// Takes over the segmentation limits of another device.
