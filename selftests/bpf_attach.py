@@ -9,30 +9,10 @@ kernel tells about them.
 import errno
 from collections.abc import Iterable
 
-from lib.py import (
-    HOOKS,
-    Attached,
-    AttachType,
-    BpfLink,
-    F,
-    Hook,
-    KsftNamedVariant,
-    Program,
-    answer,
-    defer,
-    frame,
-    insn,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    ksft_variants,
-    namespaces,
-    pair,
-    program_exists,
-    program_gone,
-    way,
-    ways,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_variants
+from lib.py import AttachType, Attached, BpfLink, F, HOOKS, Hook, Program, answer, cases
+from lib.py import defer, frame, insn, namespaces, pair, program_exists, program_gone
+from lib.py import way, ways
 
 MOST = 63
 
@@ -413,27 +393,7 @@ def test_released(how: str) -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_relative,
-            test_ends,
-            test_replace,
-            test_replace_refused,
-            test_replace_at,
-            test_revision,
-            test_revision_of_nothing,
-            test_hooks_apart,
-            test_query_room,
-            test_query_flags,
-            test_full,
-            test_detach,
-            test_detach_at,
-            test_detach_program_at,
-            test_detach_held,
-            test_twice,
-            test_released,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

@@ -13,38 +13,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from glob import glob
 
-from lib.py import (
-    HOOKS,
-    AttachType,
-    BpfLink,
-    F,
-    Hook,
-    KernelLog,
-    KsftNamedVariant,
-    Map,
-    NetNSEnter,
-    Port,
-    Program,
-    ProgType,
-    Way,
-    answer,
-    emptied,
-    frame,
-    insn,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    ksft_variants,
-    link_gone,
-    link_ids,
-    namespaces,
-    operational,
-    pair,
-    pin_path,
-    program_gone,
-    way,
-    ways,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_variants
+from lib.py import AttachType, BpfLink, F, HOOKS, Hook, KernelLog, Map, NetNSEnter, Port
+from lib.py import ProgType, Program, Way, answer, cases, emptied, frame, insn
+from lib.py import link_gone, link_ids, namespaces, operational, pair, pin_path
+from lib.py import program_gone, way, ways
 
 LINK_TYPE_NETKIT = 13
 MOST = 63
@@ -466,26 +439,7 @@ def test_no_descriptor(kind: AttachType) -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_info,
-            test_fdinfo,
-            test_close,
-            test_by_id,
-            test_pin,
-            test_update,
-            test_update_refused,
-            test_update_to_same,
-            test_detach,
-            test_device_gone,
-            test_moved,
-            test_renamed,
-            test_attached_already,
-            test_too_many,
-            test_failed_create,
-            test_no_descriptor,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

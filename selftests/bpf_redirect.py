@@ -10,53 +10,13 @@ Whatever becomes of a packet that a program redirects, its sender has sent it.
 import socket
 import struct
 
-from lib.py import (
-    BROADCAST,
-    EGRESS,
-    HOOKS,
-    HOOKS_BY_MODE,
-    INGRESS,
-    KMEMLEAK,
-    AttachType,
-    KernelLog,
-    KsftNamedVariant,
-    Map,
-    Mode,
-    Policy,
-    Port,
-    Program,
-    Segment,
-    Way,
-    frame,
-    grown,
-    insn,
-    ip_frame,
-    kernel_memory,
-    ksft_eq,
-    ksft_exit,
-    ksft_ge,
-    ksft_gt,
-    ksft_lt,
-    ksft_pr,
-    ksft_run,
-    ksft_variants,
-    leaks,
-    made,
-    namespaces,
-    next_hop,
-    pair,
-    protocol_of,
-    received,
-    redirect,
-    redirect_neigh,
-    second_pair,
-    send,
-    send_frame,
-    sent,
-    veth,
-    way,
-    ways,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_ge, ksft_gt, ksft_lt
+from lib.py import ksft_pr, ksft_run, ksft_variants
+from lib.py import AttachType, BROADCAST, EGRESS, HOOKS, HOOKS_BY_MODE, INGRESS
+from lib.py import KMEMLEAK, KernelLog, Map, Mode, Policy, Port, Program, Segment, Way
+from lib.py import cases, frame, grown, insn, ip_frame, kernel_memory, leaks, made
+from lib.py import namespaces, next_hop, pair, protocol_of, received, redirect
+from lib.py import redirect_neigh, second_pair, send, send_frame, sent, veth, way, ways
 from lib.py.insn import Helper, Reg
 from lib.py.packet import ETH_P_IP
 
@@ -511,29 +471,7 @@ def test_no_leak() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_egress_dummy,
-            test_egress_veth,
-            test_ingress,
-            test_back,
-            test_missing,
-            test_down,
-            test_bad_flags,
-            test_clone,
-            test_neigh,
-            test_neigh_not_ip,
-            test_neigh_found,
-            test_neigh_next_hop,
-            test_neigh_no_size,
-            test_neigh_bad_arguments,
-            test_neigh_unrouted,
-            test_neigh_unresolved,
-            test_next_pair,
-            test_loop,
-            test_no_leak,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

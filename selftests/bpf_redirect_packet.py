@@ -11,33 +11,10 @@ import select
 import socket
 import struct
 
-from lib.py import (
-    ETH_HLEN,
-    HOOKS_BY_MODE,
-    INGRESS,
-    MODES,
-    AttachType,
-    KsftNamedVariant,
-    Mode,
-    Policy,
-    Port,
-    bare_packets,
-    grown,
-    insn,
-    ip_frame,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    ksft_variants,
-    made,
-    namespaces,
-    protocol_of,
-    redirect,
-    send_frame,
-    sent,
-    tun,
-    way,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_variants
+from lib.py import AttachType, ETH_HLEN, HOOKS_BY_MODE, INGRESS, MODES, Mode, Policy
+from lib.py import Port, bare_packets, cases, grown, insn, ip_frame, made, namespaces
+from lib.py import protocol_of, redirect, send_frame, sent, tun, way
 
 SO_ZEROCOPY = 60
 MSG_ZEROCOPY = 0x4000000
@@ -216,17 +193,7 @@ def test_bare_sent(mode: Mode) -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_memory_out,
-            test_memory_in,
-            test_memory_of_dummy,
-            test_bare,
-            test_bare_ingress,
-            test_bare_short,
-            test_bare_sent,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

@@ -9,42 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib.py import (
-    EGRESS,
-    HOOKS,
-    AttachType,
-    Hook,
-    KsftNamedVariant,
-    Map,
-    Mode,
-    NetNSEnter,
-    Pairing,
-    Policy,
-    Port,
-    frame,
-    grown,
-    insn,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    ksft_variants,
-    made,
-    namespaces,
-    netkit,
-    pair,
-    pin_path,
-    received,
-    redirect,
-    second_pair,
-    send,
-    send_back,
-    sent,
-    spare_c,
-    tc,
-    veth,
-    way,
-    ways,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_variants
+from lib.py import AttachType, EGRESS, HOOKS, Hook, Map, Mode, NetNSEnter, Pairing
+from lib.py import Policy, Port, cases, frame, grown, insn, made, namespaces, netkit
+from lib.py import pair, pin_path, received, redirect, second_pair, send, send_back
+from lib.py import sent, spare_c, tc, veth, way, ways
 from lib.py.bpf import F
 from lib.py.insn import Helper
 
@@ -261,16 +230,7 @@ def test_peer_out_after_xdp() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_peer_out_after_xdp,
-            test_peer_out,
-            test_peer_in,
-            test_peer_in_from_egress,
-            test_peer_in_egress,
-            test_peer_in_refused,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

@@ -12,30 +12,10 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from lib.py import (
-    Attached,
-    AttachType,
-    BpfLink,
-    F,
-    Hook,
-    Map,
-    NetNSEnter,
-    Pairing,
-    Program,
-    ProgType,
-    answer,
-    capabilities,
-    defer,
-    insn,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    link_ids,
-    namespaces,
-    netkit,
-    pair,
-    ways,
-)
+from lib.py import ksft_eq, ksft_exit, ksft_run
+from lib.py import AttachType, Attached, BpfLink, F, Hook, Map, NetNSEnter, Pairing
+from lib.py import ProgType, Program, answer, capabilities, cases, defer, insn, link_ids
+from lib.py import namespaces, netkit, pair, ways
 
 NOT_A_DESCRIPTOR = 10000
 NO_SUCH_ID = (1 << 31) - 1
@@ -479,21 +459,7 @@ def test_user_namespace() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_attach,
-            test_attach_flags,
-            test_attach_place,
-            test_attach_replace,
-            test_link,
-            test_link_flags,
-            test_detach,
-            test_query,
-            test_query_memory,
-            test_unprivileged,
-            test_user_namespace,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

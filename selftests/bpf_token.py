@@ -14,27 +14,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from lib.py import (
-    HOOKS,
-    AttachType,
-    NetNSEnter,
-    Policy,
-    Program,
-    Way,
-    answer,
-    defer,
-    frame,
-    insn,
-    ksft_busy_wait,
-    ksft_eq,
-    ksft_exit,
-    ksft_pr,
-    ksft_run,
-    ksft_variants,
-    link_ids,
-    token_create,
-    way,
-)
+from lib.py import ksft_busy_wait, ksft_eq, ksft_exit, ksft_pr, ksft_run, ksft_variants
+from lib.py import AttachType, HOOKS, NetNSEnter, Policy, Program, Way, answer, cases
+from lib.py import defer, frame, insn, link_ids, token_create, way
 
 SYS_FSOPEN, SYS_FSCONFIG, SYS_FSMOUNT = 430, 431, 432
 SYS_PIDFD_OPEN, SYS_PIDFD_GETFD = 434, 438
@@ -204,12 +186,7 @@ def test_not_delegated() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_delegated,
-            test_not_delegated,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

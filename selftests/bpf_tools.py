@@ -10,33 +10,10 @@ import os
 import re
 from typing import Any
 
-from lib.py import (
-    HOOKS,
-    Attached,
-    AttachType,
-    BpfLink,
-    F,
-    Namespace,
-    NetNSEnter,
-    Policy,
-    Port,
-    Way,
-    answer,
-    bpftool,
-    frame,
-    insn,
-    ksft_busy_wait,
-    ksft_eq,
-    ksft_exit,
-    ksft_in,
-    ksft_run,
-    ksft_variants,
-    namespaces,
-    pair,
-    pin_path,
-    way,
-    ways,
-)
+from lib.py import ksft_busy_wait, ksft_eq, ksft_exit, ksft_in, ksft_run, ksft_variants
+from lib.py import AttachType, Attached, BpfLink, F, HOOKS, Namespace, NetNSEnter
+from lib.py import Policy, Port, Way, answer, bpftool, cases, frame, insn, namespaces
+from lib.py import pair, pin_path, way, ways
 from lib.py.libbpf import libbpf
 
 ATTRIBUTES = (
@@ -374,19 +351,7 @@ def test_types() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_net_show,
-            test_net_show_text,
-            test_link_show,
-            test_link_show_text,
-            test_detached,
-            test_prog_show,
-            test_libbpf_programs,
-            test_libbpf_links,
-            test_types,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

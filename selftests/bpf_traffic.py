@@ -9,36 +9,11 @@ while programs run.
 import itertools
 from collections.abc import Callable
 
-from lib.py import (
-    HOOKS,
-    AttachType,
-    BpfLink,
-    F,
-    Hook,
-    KernelLog,
-    KsftNamedVariant,
-    Map,
-    Policy,
-    Port,
-    Program,
-    Way,
-    emptied,
-    fork,
-    insn,
-    ksft_busy_wait,
-    ksft_eq,
-    ksft_exit,
-    ksft_gt,
-    ksft_run,
-    ksft_variants,
-    limit_backlog,
-    link_ids,
-    namespaces,
-    pair,
-    sending,
-    way,
-    ways,
-)
+from lib.py import KsftNamedVariant, ksft_busy_wait, ksft_eq, ksft_exit, ksft_gt
+from lib.py import ksft_run, ksft_variants
+from lib.py import AttachType, BpfLink, F, HOOKS, Hook, KernelLog, Map, Policy, Port
+from lib.py import Program, Way, cases, emptied, fork, insn, limit_backlog, link_ids
+from lib.py import namespaces, pair, sending, way, ways
 
 CHANGES = 20
 
@@ -312,17 +287,7 @@ def test_delete(side: bool, delete: Callable[[Port], None]) -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_attach_detach,
-            test_none_to_some,
-            test_change,
-            test_change_of_mind,
-            test_relay,
-            test_many_at_work,
-            test_delete,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

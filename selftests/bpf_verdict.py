@@ -11,40 +11,11 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from lib.py import (
-    ETH_HLEN,
-    HOOKS,
-    MARK,
-    PRIORITY,
-    AttachType,
-    Capture,
-    F,
-    Hook,
-    KernelLog,
-    KsftNamedVariant,
-    Map,
-    Mode,
-    Policy,
-    Program,
-    Scrub,
-    Way,
-    bare_packets,
-    defer,
-    frame,
-    grown,
-    insn,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    ksft_variants,
-    namespaces,
-    pair,
-    received,
-    send_segments,
-    sent,
-    way,
-    ways,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_variants
+from lib.py import AttachType, Capture, ETH_HLEN, F, HOOKS, Hook, KernelLog, MARK, Map
+from lib.py import Mode, PRIORITY, Policy, Program, Scrub, Way, bare_packets, cases
+from lib.py import defer, frame, grown, insn, namespaces, pair, received, send_segments
+from lib.py import sent, way, ways
 from lib.py.insn import Helper, Reg
 from lib.py.packet import ETH_P_IP, ETH_P_TEST
 
@@ -481,29 +452,7 @@ def test_down_peer() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_value,
-            test_wide_value,
-            test_policy,
-            test_chain,
-            test_directions,
-            test_same_namespace,
-            test_fields,
-            test_scrub,
-            test_run_statistics,
-            test_tail_call,
-            test_direct_access,
-            test_change_tail,
-            test_change_tail_refused,
-            test_runt,
-            test_change_head,
-            test_change_both,
-            test_gso,
-            test_gso_cut,
-            test_down_peer,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

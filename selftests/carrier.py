@@ -6,23 +6,10 @@ Carrier of netkit devices: of a pair while both ends are up, of a single
 device while it is up itself.
 """
 
-from lib.py import (
-    IFF_UP,
-    MODES,
-    KsftNamedVariant,
-    Mode,
-    Namespace,
-    Port,
-    ksft_busy_wait,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    ksft_variants,
-    namespaces,
-    pair,
-    refused,
-    single,
-)
+from lib.py import KsftNamedVariant, ksft_busy_wait, ksft_eq, ksft_exit, ksft_run
+from lib.py import ksft_variants
+from lib.py import IFF_UP, MODES, Mode, Namespace, Port, cases, namespaces, pair
+from lib.py import refused, single
 
 IFF_RUNNING = 0x40
 IFF_LOWER_UP = 0x10000
@@ -166,19 +153,7 @@ def test_not_by_hand() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_new,
-            test_primary_first,
-            test_peer_first,
-            test_down,
-            test_both_down,
-            test_changes_counted,
-            test_gone_with_peer,
-            test_single,
-            test_not_by_hand,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

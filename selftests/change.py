@@ -5,24 +5,9 @@
 Changes of netkit devices: the two policies, through the primary, and no more.
 """
 
-from lib.py import (
-    Attrs,
-    KsftNamedVariant,
-    Mode,
-    Pairing,
-    Policy,
-    Port,
-    Scrub,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    ksft_variants,
-    namespaces,
-    netkit,
-    pair,
-    refused,
-    single,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_variants
+from lib.py import Attrs, Mode, Pairing, Policy, Port, Scrub, cases, namespaces, netkit
+from lib.py import pair, refused, single
 
 DATA = "linkinfo.data"
 
@@ -211,23 +196,7 @@ def test_other_kind() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_policy,
-            test_policy_across_namespaces,
-            test_policy_with_link_attribute,
-            test_bad_policy,
-            test_partly,
-            test_not_at_all,
-            test_fixed,
-            test_fixed_order,
-            test_malformed,
-            test_through_peer,
-            test_single,
-            test_single_nothing,
-            test_other_kind,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

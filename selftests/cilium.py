@@ -8,19 +8,9 @@ The steps in which Cilium connects pods, one after the other.
 import socket
 from dataclasses import replace
 
-from lib.py import (
-    AttachType,
-    Hook,
-    Namespace,
-    ksft_busy_wait,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    ksft_true,
-    link_gone,
-    namespaces,
-    program_gone,
-)
+from lib.py import ksft_busy_wait, ksft_eq, ksft_exit, ksft_run, ksft_true
+from lib.py import AttachType, Hook, Namespace, cases, link_gone, namespaces
+from lib.py import program_gone
 from lib.py.pods import HEADROOM, TAILROOM, Counter, Host, Pod
 
 PORT = 7000
@@ -194,17 +184,7 @@ def test_pod_restart() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_nothing_leaves_before,
-            test_room,
-            test_talk,
-            test_from_host,
-            test_policy,
-            test_agent_restart,
-            test_pod_restart,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

@@ -7,31 +7,10 @@ Creation of netkit devices: names, indices and addresses, and where they go.
 
 from pathlib import Path
 
-from lib.py import (
-    IFF_UP,
-    MODES,
-    Attrs,
-    KsftNamedVariant,
-    Mode,
-    Namespace,
-    Pairing,
-    Policy,
-    Port,
-    Scrub,
-    cmd,
-    ksft_eq,
-    ksft_exit,
-    ksft_in,
-    ksft_ne,
-    ksft_run,
-    ksft_true,
-    ksft_variants,
-    namespaces,
-    netkit,
-    ns_fd,
-    pair,
-    single,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_in, ksft_ne, ksft_run
+from lib.py import ksft_true, ksft_variants
+from lib.py import Attrs, IFF_UP, MODES, Mode, Namespace, Pairing, Policy, Port, Scrub
+from lib.py import cases, cmd, namespaces, netkit, ns_fd, pair, single
 
 NAME_ENUM, NAME_USER = 1, 3
 ADDRESS_PERMANENT, ADDRESS_RANDOM, ADDRESS_SET = 0, 1, 3
@@ -343,32 +322,7 @@ def test_created_up() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_default_names,
-            test_default_name_of_single,
-            test_default_name_of_peer,
-            test_default_name_of_primary,
-            test_template_names,
-            test_defaults,
-            test_attribute,
-            test_longer_attribute,
-            test_last_one_counts,
-            test_address_random_in_l2,
-            test_address_zero_in_l3,
-            test_address_of_single,
-            test_address_given,
-            test_address_without_peer_info,
-            test_ifindex,
-            test_same_ifindex_elsewhere,
-            test_namespaces_given,
-            test_peer_namespace_default,
-            test_queues,
-            test_queues_without_peer_info,
-            test_link_attribute_of_each,
-            test_created_up,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

@@ -14,32 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib.py import (
-    HOOKS,
-    INGRESS,
-    AttachType,
-    Hook,
-    KernelLog,
-    KsftNamedVariant,
-    Mode,
-    Namespace,
-    NetNSEnter,
-    Nic,
-    ksft_eq,
-    ksft_exit,
-    ksft_ge,
-    ksft_run,
-    ksft_variants,
-    made,
-    namespaces,
-    pair,
-    redirect,
-    second_pair,
-    send_back,
-    simnic,
-    spare_c,
-    ways,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_ge, ksft_run
+from lib.py import ksft_variants
+from lib.py import AttachType, HOOKS, Hook, INGRESS, KernelLog, Mode, Namespace
+from lib.py import NetNSEnter, Nic, cases, made, namespaces, pair, redirect, second_pair
+from lib.py import send_back, simnic, spare_c, ways
 from lib.py.insn import Helper
 
 ADDRESS = "192.0.2.1"
@@ -164,7 +143,7 @@ def test_sent_back(how: str) -> None:
 
 
 def main() -> None:
-    ksft_run([test_redirected, test_redirected_on, test_sent_back])
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

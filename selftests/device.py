@@ -7,33 +7,11 @@ Netkit devices under the settings of any network device.
 
 import socket
 
-from lib.py import (
-    MODES,
-    AttachType,
-    Attrs,
-    F,
-    Hook,
-    KsftNamedVariant,
-    Mode,
-    Namespace,
-    Pairing,
-    Port,
-    Program,
-    answer,
-    frame,
-    insn,
-    ksft_eq,
-    ksft_exit,
-    ksft_gt,
-    ksft_in,
-    ksft_run,
-    ksft_variants,
-    namespaces,
-    netkit,
-    pair,
-    refused,
-    single,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_gt, ksft_in, ksft_run
+from lib.py import ksft_variants
+from lib.py import AttachType, Attrs, F, Hook, MODES, Mode, Namespace, Pairing, Port
+from lib.py import Program, answer, cases, frame, insn, namespaces, netkit, pair
+from lib.py import refused, single
 from lib.py.bpf import ProgType
 
 MAC = bytes.fromhex("020000000099")
@@ -311,27 +289,7 @@ def test_no_bridge_in_l3() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_address,
-            test_bad_address,
-            test_address_in_force,
-            test_mtu,
-            test_mtu_of_one,
-            test_limits,
-            test_filters,
-            test_filters_mean_nothing,
-            test_xdp,
-            test_arp,
-            test_offload_switches,
-            test_headroom_in_bridge,
-            test_headroom_of_peer,
-            test_headroom_in_two_bridges,
-            test_headroom_of_single,
-            test_tailroom_in_bridge,
-            test_no_bridge_in_l3,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

@@ -7,21 +7,9 @@ What ip makes of single devices and of the room around packets.
 
 from functools import cache
 
-from lib.py import (
-    KsftNamedVariant,
-    KsftSkipEx,
-    Namespace,
-    Pairing,
-    cmd,
-    ip,
-    ksft_eq,
-    ksft_exit,
-    ksft_in,
-    ksft_ne,
-    ksft_run,
-    ksft_variants,
-    namespaces,
-)
+from lib.py import KsftNamedVariant, KsftSkipEx, ksft_eq, ksft_exit, ksft_in, ksft_ne
+from lib.py import ksft_run, ksft_variants
+from lib.py import Namespace, Pairing, cases, cmd, ip, namespaces
 
 
 def phrases(*texts: str) -> list[KsftNamedVariant]:
@@ -176,17 +164,7 @@ def test_help() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_single,
-            test_single_with_queues,
-            test_pair,
-            test_room,
-            test_bad_words,
-            test_not_for_single,
-            test_help,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

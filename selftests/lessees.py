@@ -8,22 +8,9 @@ What goes with a NIC: all that lease queues of it, together, and nobody else.
 from contextlib import ExitStack
 from itertools import groupby
 
-from lib.py import (
-    RTM_DELLINK,
-    Monitor,
-    Namespace,
-    Nic,
-    Port,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    lease,
-    namespaces,
-    pair,
-    simnic,
-    single,
-    unload,
-)
+from lib.py import ksft_eq, ksft_exit, ksft_run
+from lib.py import Monitor, Namespace, Nic, Port, RTM_DELLINK, cases, lease, namespaces
+from lib.py import pair, simnic, single, unload
 
 
 def pair_of(primary: Namespace, peer: Namespace, nic: Nic, *queues: int) -> None:
@@ -79,7 +66,7 @@ def test_unloaded() -> None:
 
 
 def main() -> None:
-    ksft_run([test_unloaded])
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

@@ -11,22 +11,9 @@ import os
 import time
 from collections import deque
 
-from lib.py import (
-    KMEMLEAK,
-    KernelLog,
-    Namespace,
-    emptied,
-    kernel_memory,
-    ksft_eq,
-    ksft_exit,
-    ksft_lt,
-    ksft_pr,
-    ksft_run,
-    leaks,
-    namespaces,
-    netkit,
-    ns_fd,
-)
+from lib.py import ksft_eq, ksft_exit, ksft_lt, ksft_pr, ksft_run
+from lib.py import KMEMLEAK, KernelLog, Namespace, cases, emptied, kernel_memory, leaks
+from lib.py import namespaces, netkit, ns_fd
 
 PAIRS = int(os.environ.get("NETKIT_PAIRS", "1000"))
 # One struct net_device takes more.  Slabs that are not full, and what else goes
@@ -97,11 +84,7 @@ def test_pairs() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_pairs,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

@@ -7,33 +7,11 @@ Netkit devices on the move between namespaces, and the end of them.
 
 from collections.abc import Sequence
 
-from lib.py import (
-    IFF_UP,
-    MODES,
-    RTM_DELLINK,
-    KernelLog,
-    KsftNamedVariant,
-    Mode,
-    Monitor,
-    Namespace,
-    Pairing,
-    Port,
-    defer,
-    emptied,
-    frame,
-    ksft_busy_wait,
-    ksft_eq,
-    ksft_exit,
-    ksft_gt,
-    ksft_run,
-    ksft_variants,
-    namespaces,
-    netkit,
-    operational,
-    pair,
-    sending,
-    single,
-)
+from lib.py import KsftNamedVariant, ksft_busy_wait, ksft_eq, ksft_exit, ksft_gt
+from lib.py import ksft_run, ksft_variants
+from lib.py import IFF_UP, KernelLog, MODES, Mode, Monitor, Namespace, Pairing, Port
+from lib.py import RTM_DELLINK, cases, defer, emptied, frame, namespaces, netkit
+from lib.py import operational, pair, sending, single
 
 GROUP = 7
 
@@ -290,24 +268,7 @@ def test_delete_with_upper() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_move_peer,
-            test_move_both,
-            test_link_follows,
-            test_rename,
-            test_delete,
-            test_delete_namespace,
-            test_delete_both_namespaces,
-            test_delete_namespace_of_both,
-            test_delete_under_traffic,
-            test_delete_namespace_under_traffic,
-            test_move_under_traffic,
-            test_delete_group,
-            test_delete_group_order,
-            test_delete_with_upper,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

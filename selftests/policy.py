@@ -5,23 +5,10 @@
 What the default policies do to packets.
 """
 
-from lib.py import (
-    IFF_UP,
-    KsftNamedVariant,
-    Mode,
-    Policy,
-    Port,
-    frame,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    ksft_true,
-    ksft_variants,
-    namespaces,
-    operational,
-    pair,
-    refused,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_true
+from lib.py import ksft_variants
+from lib.py import IFF_UP, Mode, Policy, Port, cases, frame, namespaces, operational
+from lib.py import pair, refused
 
 
 def passes(sender: Port, receiver: Port) -> bool:
@@ -105,16 +92,7 @@ def test_survives_down_and_move() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_created,
-            test_changed,
-            test_same_namespace,
-            test_partly_changed,
-            test_carrier_untouched,
-            test_survives_down_and_move,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

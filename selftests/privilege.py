@@ -11,25 +11,9 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from lib.py import (
-    Namespace,
-    NetNSEnter,
-    Pairing,
-    Policy,
-    Rtnl,
-    capabilities,
-    defer,
-    fork,
-    ksft_busy_wait,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    namespaces,
-    netkit,
-    ns_fd,
-    refused,
-    single,
-)
+from lib.py import ksft_busy_wait, ksft_eq, ksft_exit, ksft_run
+from lib.py import Namespace, NetNSEnter, Pairing, Policy, Rtnl, capabilities, cases
+from lib.py import defer, fork, namespaces, netkit, ns_fd, refused, single
 from lib.py.rtnl import Refused
 from net.lib.py import NetdevFamily, NlError
 
@@ -168,7 +152,7 @@ def test_lease() -> None:
 
 
 def main() -> None:
-    ksft_run([test_nobody, test_create, test_change, test_delete, test_lease])
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

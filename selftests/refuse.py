@@ -9,23 +9,9 @@ nothing left behind in any namespace.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from lib.py import (
-    Attrs,
-    KsftNamedVariant,
-    Mode,
-    Namespace,
-    Pairing,
-    Policy,
-    Scrub,
-    Value,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    ksft_variants,
-    netkit,
-    ns_fd,
-    refused,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_variants
+from lib.py import Attrs, Mode, Namespace, Pairing, Policy, Scrub, Value, netkit, ns_fd
+from lib.py import cases, refused
 
 DATA = "linkinfo.data"
 PEER = "linkinfo.data.peer-info"
@@ -336,23 +322,7 @@ def main() -> None:
     world = [Namespace(), Namespace()]
     world[0].rtnl.newlink({"ifname": "taken", "linkinfo": {"kind": "dummy"}}, 77)
     try:
-        ksft_run(
-            [
-                test_range,
-                test_short,
-                test_policy,
-                test_single,
-                test_address,
-                test_l3_address,
-                test_link,
-                test_name,
-                test_index,
-                test_peer_name_elsewhere,
-                test_primary_name_with_peer_elsewhere,
-                test_master_with_peer_elsewhere,
-            ],
-            args=(world,),
-        )
+        ksft_run(cases(globals()), args=(world,))
     finally:
         for ns in world:
             ns.delete()

@@ -8,30 +8,11 @@ What user space is told about netkit devices.
 import platform
 import struct
 
-from lib.py import (
-    MODES,
-    RTM_DELLINK,
-    RTM_NEWLINK,
-    EthtoolFamily,
-    KsftNamedVariant,
-    Mode,
-    Monitor,
-    NetNSEnter,
-    Pairing,
-    Policy,
-    Port,
-    RtnlFamily,
-    Scrub,
-    ip,
-    ksft_busy_wait,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    ksft_variants,
-    namespaces,
-    pair,
-    single,
-)
+from lib.py import KsftNamedVariant, ksft_busy_wait, ksft_eq, ksft_exit, ksft_run
+from lib.py import ksft_variants
+from lib.py import EthtoolFamily, MODES, Mode, Monitor, NetNSEnter, Pairing, Policy
+from lib.py import Port, RTM_DELLINK, RTM_NEWLINK, RtnlFamily, Scrub, cases, ip
+from lib.py import namespaces, pair, single
 
 IFF_BROADCAST, IFF_NOARP, IFF_MULTICAST = 0x2, 0x80, 0x1000
 ARPHRD_ETHER = 1
@@ -373,25 +354,7 @@ def test_notification_of_change() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_pair,
-            test_single,
-            test_ynl,
-            test_iproute2,
-            test_flags,
-            test_limits,
-            test_no_queue,
-            test_room_of_device,
-            test_features,
-            test_features_of_vlan,
-            test_driver,
-            test_link_same_namespace,
-            test_link_other_namespace,
-            test_notifications,
-            test_notification_of_change,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

@@ -9,22 +9,9 @@ second user of the abstractions that netkit stands on.
 import os
 from pathlib import Path
 
-from lib.py import (
-    BROADCAST,
-    IFF_UP,
-    KernelLog,
-    KsftSkipEx,
-    Namespace,
-    PacketSocket,
-    cmd,
-    defer,
-    frame,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    ksft_true,
-    namespaces,
-)
+from lib.py import KsftSkipEx, ksft_eq, ksft_exit, ksft_run, ksft_true
+from lib.py import BROADCAST, IFF_UP, KernelLog, Namespace, PacketSocket, cases, cmd
+from lib.py import defer, frame, namespaces
 
 MODULE = "rust_netdev_dummy"
 
@@ -106,7 +93,7 @@ def test_unload() -> None:
 
 
 def main() -> None:
-    ksft_run([test_drop_and_count, test_report, test_delete, test_unload])
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

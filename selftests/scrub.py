@@ -8,30 +8,11 @@ What a packet keeps of its sender's notes when it comes out at the other end.
 import socket
 import time
 
-from lib.py import (
-    BROADCAST,
-    MARK,
-    PRIORITY,
-    KsftNamedVariant,
-    Mode,
-    Namespace,
-    PacketSocket,
-    Port,
-    Received,
-    Scrub,
-    egress_dropped,
-    frame,
-    ksft_eq,
-    ksft_exit,
-    ksft_ge,
-    ksft_lt,
-    ksft_run,
-    ksft_variants,
-    namespaces,
-    operational,
-    pair,
-    tc,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_ge, ksft_lt, ksft_run
+from lib.py import ksft_variants
+from lib.py import BROADCAST, MARK, Mode, Namespace, PRIORITY, PacketSocket, Port
+from lib.py import Received, Scrub, cases, egress_dropped, frame, namespaces
+from lib.py import operational, pair, tc
 from lib.py.packet import SO_RCVMARK
 
 ETH_P_ALL = 3
@@ -237,21 +218,7 @@ def test_netfilter_egress(ingress: bool) -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_across,
-            test_within,
-            test_default,
-            test_moved,
-            test_mark_over_ip,
-            test_time_across,
-            test_time_within,
-            test_packet_type,
-            test_content,
-            test_seen_leaving,
-            test_netfilter_egress,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

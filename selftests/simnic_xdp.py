@@ -5,25 +5,10 @@
 The simulated NIC itself: XDP programs on it, and frames that others send by it.
 """
 
-from lib.py import (
-    AttachType,
-    Hook,
-    KsftNamedVariant,
-    Nic,
-    Port,
-    Program,
-    ProgType,
-    frame,
-    insn,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    ksft_true,
-    ksft_variants,
-    namespaces,
-    simnic,
-    veth,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_true
+from lib.py import ksft_variants
+from lib.py import AttachType, Hook, Nic, Port, ProgType, Program, cases, frame, insn
+from lib.py import namespaces, simnic, veth
 from lib.py.insn import Helper, Reg
 
 ABORTED, DROP, PASS, TX = range(4)
@@ -151,7 +136,7 @@ def test_long(program: bool) -> None:
 
 
 def main() -> None:
-    ksft_run([test_verdict, test_redirect, test_redirected, test_long])
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

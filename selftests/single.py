@@ -7,28 +7,9 @@ Single devices, which have no peer.
 
 import errno
 
-from lib.py import (
-    BROADCAST,
-    IFF_UP,
-    MODES,
-    Mode,
-    Pairing,
-    Policy,
-    Port,
-    emptied,
-    frame,
-    ksft_eq,
-    ksft_exit,
-    ksft_raises,
-    ksft_run,
-    ksft_true,
-    ksft_variants,
-    namespaces,
-    netkit,
-    ns_fd,
-    pair,
-    single,
-)
+from lib.py import ksft_eq, ksft_exit, ksft_raises, ksft_run, ksft_true, ksft_variants
+from lib.py import BROADCAST, IFF_UP, MODES, Mode, Pairing, Policy, Port, cases, emptied
+from lib.py import frame, namespaces, netkit, ns_fd, pair, single
 
 
 def test_alone() -> None:
@@ -162,22 +143,7 @@ def test_beside_pair() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_alone,
-            test_attributes,
-            test_no_link,
-            test_send,
-            test_send_down,
-            test_rx_queues,
-            test_xdp_features,
-            test_delete,
-            test_created_elsewhere,
-            test_move,
-            test_namespace_deleted,
-            test_beside_pair,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

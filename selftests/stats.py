@@ -8,33 +8,10 @@ Counters of netkit devices.
 import os
 from itertools import cycle, islice
 
-from lib.py import (
-    ETH_HLEN,
-    HOOKS,
-    MODES,
-    AttachType,
-    Hook,
-    KernelLog,
-    KsftNamedVariant,
-    Mode,
-    Policy,
-    Port,
-    Program,
-    bare_packets,
-    defer,
-    frame,
-    insn,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    ksft_variants,
-    limit_backlog,
-    made,
-    namespaces,
-    pair,
-    single,
-    way,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_variants
+from lib.py import AttachType, ETH_HLEN, HOOKS, Hook, KernelLog, MODES, Mode, Policy
+from lib.py import Port, Program, bare_packets, cases, defer, frame, insn, limit_backlog
+from lib.py import made, namespaces, pair, single, way
 from lib.py.insn import Helper, Reg
 
 LENGTHS = (14, 60, 64, 1000, 1514)
@@ -214,20 +191,7 @@ def test_survive_move() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_both_ends,
-            test_same_namespace,
-            test_many,
-            test_peer_down,
-            test_policy_drop,
-            test_single,
-            test_runt,
-            test_backlog_full,
-            test_survive_down,
-            test_survive_move,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

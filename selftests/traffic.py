@@ -12,26 +12,10 @@ import socket
 import threading
 from typing import NamedTuple
 
-from lib.py import (
-    ETH_HLEN,
-    MODES,
-    Capture,
-    KsftNamedVariant,
-    Mode,
-    Port,
-    cmd,
-    ksft_eq,
-    ksft_exit,
-    ksft_ge,
-    ksft_gt,
-    ksft_in,
-    ksft_run,
-    ksft_true,
-    ksft_variants,
-    namespaces,
-    pair,
-    send_segments,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_ge, ksft_gt, ksft_in
+from lib.py import ksft_run, ksft_true, ksft_variants
+from lib.py import Capture, ETH_HLEN, MODES, Mode, Port, cases, cmd, namespaces, pair
+from lib.py import send_segments
 from lib.py.packet import ETH_P_IP, ETH_P_IPV6
 
 ETH_P = {socket.AF_INET: ETH_P_IP, socket.AF_INET6: ETH_P_IPV6}
@@ -285,21 +269,7 @@ def test_forwarded() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_ping,
-            test_ping_same_namespace,
-            test_udp,
-            test_tcp,
-            test_tcp_without_offloads,
-            test_gso_max_size,
-            test_udp_segmentation,
-            test_mtu,
-            test_receiver_mtu,
-            test_vlan,
-            test_forwarded,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

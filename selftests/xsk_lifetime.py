@@ -8,38 +8,11 @@ AF_XDP sockets on leased queues when something of what they need goes or moves.
 import threading
 from dataclasses import replace
 
-from lib.py import (
-    LEASED,
-    QUEUE,
-    Bind,
-    Busy,
-    KsftNamedVariant,
-    Leased,
-    Monitor,
-    Nic,
-    Redirection,
-    XdpSocket,
-    answer,
-    frames_to,
-    ip,
-    ksft_busy_wait,
-    ksft_eq,
-    ksft_exit,
-    ksft_in,
-    ksft_run,
-    ksft_true,
-    ksft_variants,
-    leased,
-    lessee,
-    namespaces,
-    ns_fd,
-    operational,
-    same,
-    simnic,
-    single,
-    spare_c,
-    unload,
-)
+from lib.py import KsftNamedVariant, ksft_busy_wait, ksft_eq, ksft_exit, ksft_in
+from lib.py import ksft_run, ksft_true, ksft_variants
+from lib.py import Bind, Busy, LEASED, Leased, Monitor, Nic, QUEUE, Redirection
+from lib.py import XdpSocket, answer, cases, frames_to, ip, leased, lessee, namespaces
+from lib.py import ns_fd, operational, same, simnic, single, spare_c, unload
 
 GROUP = 7
 OTHERS = 64
@@ -268,23 +241,7 @@ def test_device_moved() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_closed,
-            test_device_deleted,
-            test_closed_while_deleted,
-            test_device_deleted_shared,
-            test_unloaded,
-            test_namespace_deleted,
-            test_nic_down,
-            test_bound_down,
-            test_closed_down,
-            test_restart,
-            test_nic_moved,
-            test_nic_namespace_deleted,
-            test_device_moved,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

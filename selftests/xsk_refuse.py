@@ -7,32 +7,10 @@ AF_XDP sockets that are refused, by whom it may be, and that the rest works on.
 
 from dataclasses import replace
 
-from lib.py import (
-    LEASED,
-    QUEUE,
-    RESTART_FAULTS,
-    Bind,
-    KsftNamedVariant,
-    Leased,
-    Mode,
-    Port,
-    Redirection,
-    XdpSocket,
-    answer,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    ksft_variants,
-    lease,
-    leased,
-    lessee,
-    namespaces,
-    netkit,
-    operational,
-    refused,
-    simnic,
-    single,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_variants
+from lib.py import Bind, LEASED, Leased, Mode, Port, QUEUE, RESTART_FAULTS, Redirection
+from lib.py import XdpSocket, answer, cases, lease, leased, lessee, namespaces, netkit
+from lib.py import operational, refused, simnic, single
 from lib.py.zcrx import Node, Receiver
 
 
@@ -173,21 +151,7 @@ def test_open_fails() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_queue,
-            test_busy,
-            test_leased_queue,
-            test_lease_busy,
-            test_pair,
-            test_program,
-            test_ring_beside,
-            test_pool_fails,
-            test_pool_fails_any,
-            test_restart_fails,
-            test_open_fails,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

@@ -7,30 +7,11 @@ What passes between AF_XDP sockets on leased queues and the wire.
 
 from dataclasses import replace
 
-from lib.py import (
-    BROADCAST,
-    LEASED,
-    QUEUE,
-    Bind,
-    KsftNamedVariant,
-    Leased,
-    Nic,
-    Redirection,
-    XdpSocket,
-    answer,
-    frame,
-    frames_to,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    ksft_true,
-    ksft_variants,
-    leased,
-    lessee,
-    namespaces,
-    same,
-    simnic,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_true
+from lib.py import ksft_variants
+from lib.py import BROADCAST, Bind, LEASED, Leased, Nic, QUEUE, Redirection, XdpSocket
+from lib.py import answer, cases, frame, frames_to, leased, lessee, namespaces, same
+from lib.py import simnic
 
 ZEROCOPY = [
     KsftNamedVariant("zerocopy", Bind.ZEROCOPY),
@@ -218,21 +199,7 @@ def test_shared_queue() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_receive,
-            test_transmit,
-            test_many,
-            test_copy_receive,
-            test_copy_transmit,
-            test_copy_unleased,
-            test_packets,
-            test_others,
-            test_two_containers,
-            test_two_queues,
-            test_shared_queue,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

@@ -9,22 +9,9 @@ import select
 import time
 from collections.abc import Callable
 
-from lib.py import (
-    Bind,
-    KsftNamedVariant,
-    XdpSocket,
-    answer,
-    frames_to,
-    ksft_busy_wait,
-    ksft_eq,
-    ksft_exit,
-    ksft_run,
-    ksft_true,
-    ksft_variants,
-    leased,
-    operational,
-    same,
-)
+from lib.py import KsftNamedVariant, ksft_busy_wait, ksft_eq, ksft_exit, ksft_run
+from lib.py import ksft_true, ksft_variants
+from lib.py import Bind, XdpSocket, answer, cases, frames_to, leased, operational, same
 
 FLAGS = Bind.ZEROCOPY | Bind.NEED_WAKEUP
 Wake = Callable[[XdpSocket], object]
@@ -104,7 +91,7 @@ def test_device_down() -> None:
 
 
 def main() -> None:
-    ksft_run([test_transmit, test_receive, test_down, test_device_down])
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

@@ -10,17 +10,8 @@ import socket
 import threading
 from typing import Self
 
-from lib.py import (
-    ksft_eq,
-    ksft_exit,
-    ksft_ge,
-    ksft_gt,
-    ksft_in,
-    ksft_run,
-    ksft_true,
-    lease,
-    queue_get,
-)
+from lib.py import ksft_eq, ksft_exit, ksft_ge, ksft_gt, ksft_in, ksft_run, ksft_true
+from lib.py import cases, lease, queue_get
 from lib.py.pods import Pod
 from lib.py.zcrx import PACKETS, PORT, SIZE, Node, Receiver, beside, open_ring
 
@@ -192,18 +183,7 @@ def test_come_and_go() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_pair,
-            test_single,
-            test_again,
-            test_two_pods,
-            test_two_leases,
-            test_other_queue,
-            test_bound,
-            test_come_and_go,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

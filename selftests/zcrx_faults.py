@@ -9,20 +9,9 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lib.py import (
-    RESTART_FAULTS,
-    KsftNamedVariant,
-    answer,
-    ksft_eq,
-    ksft_exit,
-    ksft_gt,
-    ksft_in,
-    ksft_run,
-    ksft_true,
-    ksft_variants,
-    queue_get,
-    refused,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_gt, ksft_in, ksft_run
+from lib.py import ksft_true, ksft_variants
+from lib.py import RESTART_FAULTS, answer, cases, queue_get, refused
 from lib.py.zcrx import SIZE, Node, Receiver, beside, open_ring, pattern
 
 QUEUE = 2
@@ -127,16 +116,7 @@ def test_lease_down() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_open,
-            test_restart,
-            test_no_buffers,
-            test_lost,
-            test_open_nic,
-            test_lease_down,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

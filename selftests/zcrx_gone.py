@@ -5,19 +5,9 @@
 Devices that go, stop or change while a ring of io_uring is being filled.
 """
 
-from lib.py import (
-    emptied,
-    ksft_busy_wait,
-    ksft_eq,
-    ksft_exit,
-    ksft_in,
-    ksft_not_in,
-    ksft_run,
-    ksft_true,
-    ksft_variants,
-    namespaces,
-    queue_get,
-)
+from lib.py import ksft_busy_wait, ksft_eq, ksft_exit, ksft_in, ksft_not_in, ksft_run
+from lib.py import ksft_true, ksft_variants
+from lib.py import cases, emptied, namespaces, queue_get
 from lib.py.pods import Pod
 from lib.py.simnic import LOADED, unload
 from lib.py.zcrx import GATEWAY, Load, Node, Receiver, beside, open_ring
@@ -182,18 +172,7 @@ def test_device_down() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_nic_unloaded,
-            test_nic_down,
-            test_nic_moved,
-            test_nic_resized,
-            test_pair_deleted,
-            test_single_deleted,
-            test_receiver_killed,
-            test_device_down,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

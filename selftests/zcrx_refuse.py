@@ -7,22 +7,9 @@ Rings and leases that are refused, and what a ring on a leased queue refuses.
 
 from collections.abc import Callable
 
-from lib.py import (
-    KsftNamedVariant,
-    Mode,
-    Port,
-    answer,
-    cmd,
-    ksft_eq,
-    ksft_exit,
-    ksft_ne,
-    ksft_run,
-    ksft_variants,
-    lease,
-    namespaces,
-    simnic,
-    single,
-)
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_ne, ksft_run
+from lib.py import ksft_variants
+from lib.py import Mode, Port, answer, cases, cmd, lease, namespaces, simnic, single
 from lib.py.zcrx import SIZE, Node, Receiver, beside, open_ring
 
 QUEUE = 2
@@ -131,16 +118,7 @@ def test_every_queue() -> None:
 
 
 def main() -> None:
-    ksft_run(
-        [
-            test_ring,
-            test_headers,
-            test_one_queue,
-            test_busy,
-            test_change,
-            test_every_queue,
-        ]
-    )
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

@@ -6,26 +6,10 @@ Packets for rings of io_uring that the host's stack routes into a pair, by the
 transmit path of its end, rather than a program that brings them past it.
 """
 
-from lib.py import (
-    MARK,
-    PRIORITY,
-    AttachType,
-    Hook,
-    KsftNamedVariant,
-    Map,
-    Policy,
-    Program,
-    Scrub,
-    insn,
-    ksft_busy_wait,
-    ksft_eq,
-    ksft_exit,
-    ksft_ge,
-    ksft_gt,
-    ksft_run,
-    ksft_variants,
-    namespaces,
-)
+from lib.py import KsftNamedVariant, ksft_busy_wait, ksft_eq, ksft_exit, ksft_ge
+from lib.py import ksft_gt, ksft_run, ksft_variants
+from lib.py import AttachType, Hook, MARK, Map, PRIORITY, Policy, Program, Scrub, cases
+from lib.py import insn, namespaces
 from lib.py.insn import Reg
 from lib.py.pods import Counter, Pod
 from lib.py.zcrx import PACKETS, SIZE, Load, Node, Receiver
@@ -143,7 +127,7 @@ def test_scrub(scrub: Scrub) -> None:
 
 
 def main() -> None:
-    ksft_run([test_programs, test_policy, test_scrub])
+    ksft_run(cases(globals()))
     ksft_exit()
 
 

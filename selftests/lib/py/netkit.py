@@ -19,18 +19,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from net.lib.py import (
-    KsftNamedVariant,
-    NetdevFamily,
-    NetNS,
-    NetNSEnter,
-    defer,
-    ethtool,
-    ip,
-    ksft_busy_wait,
-    ksft_eq,
-    tc,
-)
+from net.lib.py import KsftNamedVariant, ksft_busy_wait, ksft_eq
+from net.lib.py import NetdevFamily, NetNS, NetNSEnter, defer, ethtool, ip, tc
 
 from .packet import BROADCAST, ETH_P_TEST, PacketSocket, frame
 from .rtnl import Attrs, Link, Refused, Rtnl, Value, ns_fd

@@ -12,15 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from net.lib.py import (
-    KsftSkipEx,
-    NlError,
-    cmd,
-    defer,
-    ip,
-    ksft_busy_wait,
-    ksft_eq,
-)
+from net.lib.py import KsftSkipEx, ksft_busy_wait, ksft_eq
+from net.lib.py import NlError, cmd, defer, ip
 
 from .netkit import Namespace, Port, operational
 

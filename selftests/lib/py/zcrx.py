@@ -13,15 +13,8 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from net.lib.py import (
-    KsftSkipEx,
-    NetNSEnter,
-    defer,
-    ksft_busy_wait,
-    ksft_eq,
-    ksft_ge,
-    ksft_gt,
-)
+from net.lib.py import KsftSkipEx, ksft_busy_wait, ksft_eq, ksft_ge, ksft_gt
+from net.lib.py import NetNSEnter, defer
 
 from .netkit import Mode, Port, namespaces, operational, single
 from .pods import Host, Pod
