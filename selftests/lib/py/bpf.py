@@ -45,7 +45,6 @@ class Cmd(IntEnum):
     LINK_GET_FD_BY_ID = 30
     LINK_GET_NEXT_ID = 31
     LINK_DETACH = 34
-    TOKEN_CREATE = 36
 
 
 class AttachType(IntEnum):
@@ -87,10 +86,6 @@ class ProgType(IntEnum):
     XDP = 6
 
 
-# Of a program: loaded with a token's rights.
-PROG_TOKEN = 1 << 16
-
-
 def answer(request: Callable[..., object], *args: object, **kwargs: object) -> str:
     """The name of the error that a request ends with; "" without one."""
     try:
@@ -113,11 +108,6 @@ def _call(cmd: Cmd, buffer: ctypes.Array) -> int:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
     return result
-
-
-def token_create(bpffs: int) -> int:
-    """From a file system that rights were delegated to."""
-    return bpf(Cmd.TOKEN_CREATE, struct.pack("=II", 0, bpffs))
 
 
 class Fd:
@@ -213,14 +203,13 @@ class Program(Fd):
         instructions: Iterable[bytes],
         kind: ProgType = ProgType.SCHED_CLS,
         name: str = "",
-        token: int | None = None,
     ) -> None:
         code = b"".join(instructions)
         insns = ctypes.create_string_buffer(code, len(code))
         licence = ctypes.create_string_buffer(b"GPL")
         log = ctypes.create_string_buffer(1 << 16)
         attr = struct.pack(
-            "=IIQQIIQII16s80xi",
+            "=IIQQIIQII16s",
             kind,
             len(code) // 8,
             ctypes.addressof(insns),
@@ -229,9 +218,8 @@ class Program(Fd):
             len(log),
             ctypes.addressof(log),
             0,
-            0 if token is None else PROG_TOKEN,
+            0,
             name.encode(),
-            token or 0,
         )
         try:
             fd = bpf(Cmd.PROG_LOAD, attr)
