@@ -98,23 +98,6 @@ def test_net_show() -> None:
     ksft_eq(found["tc"], [])
 
 
-def test_net_show_text() -> None:
-    made = Sides()
-    text = bpftool("net show", ns=made.ns.name).stdout.splitlines()
-    for side in ("primary", "peer"):
-        head = f"nk0({made.index}) netkit/{side} "
-        ksft_in(f"{head}plain_{side} prog_id {made.plain[side].id}", lines(text))
-        ksft_in(
-            f"{head}linked_{side} prog_id {made.linked[side].id} "
-            f"link_id {made.links[side].id}",
-            lines(text),
-        )
-
-
-def lines(text: list[str]) -> list[str]:
-    return [line.strip() for line in text]
-
-
 def links_told(ns: Namespace) -> dict[int, dict[str, object]]:
     return {one["id"]: one for one in tell(ns, "link show")}
 
@@ -143,14 +126,6 @@ def test_link_show() -> None:
     pins = {one["id"]: one["pinned"] for one in tell(made.ns, "-f link show")}
     ksft_eq(pins[made.links["peer"].id], [PIN])
     ksft_eq(pins[made.links["primary"].id], [])
-
-
-def test_link_show_text() -> None:
-    made = Sides()
-    text = lines(bpftool("link show", ns=made.ns.name).stdout.splitlines())
-    link = made.links["primary"]
-    start = text.index(f"{link.id}: netkit  prog {link.info.prog}")
-    ksft_eq(text[start + 1], f"ifindex nk0({made.index})  attach_type netkit_primary")
 
 
 def test_detached() -> None:
