@@ -232,7 +232,7 @@ class Library:
 
     def _call(self, name: str, *args: object) -> int:
         with NetNSEnter(self._hook.ns):
-            result = getattr(libbpf, name)(*args)
+            result = getattr(libbpf(), name)(*args)
         if result < 0:
             raise OSError(-result, os.strerror(-result))
         return int(result)

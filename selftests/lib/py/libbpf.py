@@ -8,22 +8,38 @@ import ctypes
 import os
 import struct
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from net.lib.py import defer
+from net.lib.py import KsftSkipEx, defer
 
 from .bpf import F
 
-libbpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
+LIBRARY = "libbpf.so.1"
 _Pointer = ctypes.c_void_p
 
 
-def _function(name: str, result: object, *arguments: object) -> ctypes._FuncPointer:
-    function = getattr(libbpf, name)
-    function.restype = result
-    function.argtypes = arguments
-    return function
+@cache
+def libbpf() -> ctypes.CDLL:
+    """The library; where it is not installed, the test case is skipped."""
+    try:
+        return ctypes.CDLL(LIBRARY, use_errno=True)
+    except OSError as error:
+        raise KsftSkipEx(f"no {LIBRARY}") from error
+
+
+def _function(name: str, result: object, *arguments: object) -> Callable[..., Any]:
+    """One of its functions, looked up when it is called: files that import this
+    must get as far as their plan."""
+
+    def call(*values: object) -> Any:
+        function = getattr(libbpf(), name)
+        function.restype = result
+        function.argtypes = arguments
+        return function(*values)
+
+    return call
 
 
 _open = _function("bpf_object__open", _Pointer, ctypes.c_char_p)
