@@ -265,7 +265,7 @@ def test_query_room() -> None:
 
 @ksft_variants(["empty", "attached"])
 def test_query_flags(state: str) -> None:
-    """There are none."""
+    """Query accepts no flags."""
     chain = Chain(AttachType.PRIMARY)
     if state == "attached":
         chain.attach("a")

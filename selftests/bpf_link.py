@@ -16,8 +16,8 @@ from glob import glob
 from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_variants
 from lib.py import AttachType, BpfLink, F, HOOKS, Hook, KernelLog, Map, NetNSEnter, Port
 from lib.py import ProgType, Program, Way, answer, cases, emptied, frame, insn
-from lib.py import link_gone, link_ids, namespaces, operational, pair, pin_path
-from lib.py import program_gone, way, ways
+from lib.py import link_gone, link_ids, links_of, namespaces, operational, pair
+from lib.py import pin_path, program_gone, way, ways
 
 LINK_TYPE_NETKIT = 13
 MOST = 63
@@ -53,10 +53,9 @@ def test_info(kind: AttachType) -> None:
     """The device told is the one whose packets are meant."""
     each = way(kind)
     program = insn.verdict(0)
-    before = link_ids()
     link = each.hook.link(program)
     ksft_eq(target(link, kind), each.sender.link.index)
-    ksft_eq((link.info.prog, {link.id}), (program.id, link_ids() - before))
+    ksft_eq((link.info.prog, links_of(program)), (program.id, {link.id}))
     text = link.fdinfo
     ksft_eq(
         (text["link_type"], text["link_id"], text["prog_id"]),
@@ -365,11 +364,12 @@ def test_too_many(kind: AttachType) -> None:
     trace = insn.Trace()
     links = [each.hook.link(trace.program(number)) for number in range(MOST)]
     program = insn.verdict(0)
-    before = each.hook.query(), link_ids(), descriptors()
+    before = each.hook.query(), descriptors()
     for flags in (F.NONE, F.BEFORE, F.AFTER) * 3:
         ksft_eq(answer(each.hook.link, program, flags), "ERANGE")
         ksft_eq(answer(each.hook.attach, program, flags), "ERANGE")
-        ksft_eq((each.hook.query(), link_ids(), descriptors()), before)
+        ksft_eq((each.hook.query(), descriptors()), before)
+    ksft_eq(links_of(program), set())
     ksft_eq(each.hook.query().links, [link.id for link in links])
     links[17].update(program)
     links[5].close()
@@ -392,11 +392,12 @@ def test_failed_create(flags: F, relative: str, revision: int, error: str) -> No
     """Neither a link nor a reference to the program is left."""
     hook = way().hook
     program, near = insn.verdict(0), insn.verdict(0)
-    before = hook.query(), link_ids(), descriptors()
+    before = hook.query(), descriptors()
     for _ in range(20):
         at = near.fd if relative == "program" else 0
         ksft_eq(answer(hook.link, program, flags, at, revision), error)
-    ksft_eq((hook.query(), link_ids(), descriptors()), before)
+    ksft_eq((hook.query(), descriptors()), before)
+    ksft_eq(links_of(program), set())
     number = program.id
     program.close()
     program_gone(number)
@@ -419,7 +420,7 @@ def test_no_descriptor(kind: AttachType) -> None:
     each = way(kind)
     program, attached = insn.verdict(-1), insn.verdict(-1)
     each.hook.attach(attached)
-    before = each.hook.query(), link_ids(), descriptors()
+    before = each.hook.query(), descriptors()
     # To enter the namespace takes descriptors, too.
     hook = replace(each.hook, ns="")
     with NetNSEnter(each.hook.ns), no_descriptors():
@@ -427,7 +428,8 @@ def test_no_descriptor(kind: AttachType) -> None:
         answers = [answer(hook.link, one) for one in (program, attached) * 10]
         elsewhere = answer(replace(hook, ifindex=NO_SUCH_DEVICE).link, program)
     ksft_eq((set(answers), elsewhere), ({"EMFILE"}, "ENODEV"))
-    ksft_eq((each.hook.query(), link_ids(), descriptors()), before)
+    ksft_eq((each.hook.query(), descriptors()), before)
+    ksft_eq(links_of(program, attached), set())
     number = program.id
     program.close()
     program_gone(number)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from lib.py import ksft_eq, ksft_exit, ksft_run
 from lib.py import AttachType, Attached, BpfLink, F, Hook, Map, NetNSEnter, Pairing
-from lib.py import ProgType, Program, answer, capabilities, cases, defer, insn, link_ids
+from lib.py import ProgType, Program, answer, capabilities, cases, defer, insn, links_of
 from lib.py import namespaces, netkit, pair, ways
 
 NOT_A_DESCRIPTOR = 10000
@@ -72,6 +72,7 @@ class World:
         filtering = Program(
             [insn.mov(insn.Reg.R0, 0), insn.ret()], ProgType.SOCKET_FILTER
         )
+        self.loaded = [*program.values(), express, filtering]
         for hook in self.hooks:
             hook.attach(program["first"])
             hook.attach(program["second"])
@@ -98,10 +99,10 @@ class World:
         ]
 
     def state(self) -> tuple[list[Attached], set[int], int]:
-        """What is attached, which links there are, and how many descriptors."""
+        """What is attached, which links hold it, and how many descriptors we have."""
         return (
             [hook.query() for hook in self.hooks],
-            link_ids(),
+            links_of(*self.loaded),
             len(os.listdir("/proc/self/fd")),
         )
 
@@ -441,7 +442,7 @@ def in_user_namespace(work: Callable[[], list[str]]) -> list[str]:
 
 
 def test_user_namespace() -> None:
-    """Its rights are none over the hooks."""
+    """Capabilities in a child user namespace do not count."""
     world = World()
     case = Refusal("EPERM")
     before = world.state()

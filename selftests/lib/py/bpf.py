@@ -10,6 +10,7 @@ sees them, and the tests are about what the kernel makes of them.
 import ctypes
 import os
 import struct
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
@@ -336,6 +337,31 @@ def link_ids() -> set[int]:
         return found
 
 
+def links_of(*programs: Program) -> set[int]:
+    """Of all the links that there are, those that hold these programs."""
+    ids = {program.id for program in programs}
+    return {number for number in link_ids() if _held(number) in ids}
+
+
+def _held(number: int) -> int:
+    """The program that a link holds; 0 where the link has gone."""
+    end = time.monotonic() + 10
+    while True:
+        try:
+            link = BpfLink.by_id(number)
+        except FileNotFoundError:
+            return 0
+        except BlockingIOError:
+            # Not complete; whoever is making it will soon be done.
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            program = link.info.prog
+            link.close()
+            return program
+
+
 def link_gone(number: int) -> None:
     """Waits until a link is no more: so is it freed."""
     ksft_busy_wait(
@@ -481,7 +507,7 @@ class Hook:
 
 @dataclass(frozen=True)
 class Way:
-    """One direction of a pair, and where the programs are that it passes."""
+    """One direction through a pair, and its hook."""
 
     sender: Port
     receiver: Port
