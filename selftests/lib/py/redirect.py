@@ -23,14 +23,20 @@ INGRESS, EGRESS = 1, 2
 XDP_TX = 3
 
 
-def redirect(index: int, flags: int = 0, helper: Helper = Helper.REDIRECT) -> Program:
+def redirect(
+    index: int,
+    flags: int = 0,
+    helper: Helper = Helper.REDIRECT,
+    kind: ProgType = ProgType.SCHED_CLS,
+) -> Program:
     return Program(
         [
             mov(Reg.R1, index),
             mov(Reg.R2, flags),
             call(helper),
             ret(),
-        ]
+        ],
+        kind,
     )
 
 
@@ -134,7 +140,7 @@ def second_pair(ns: Namespace, other: Namespace, **data: Value) -> tuple[Port, P
 
 @contextmanager
 def grown(**expected: tuple[Port, dict[str, int]]) -> Iterator[None]:
-    """What the devices count meanwhile; what is not expected is nought."""
+    """What the devices count meanwhile; all other counters must not change."""
     before = {name: port.stats for name, (port, _) in expected.items()}
     yield
     for name, (port, growth) in expected.items():
