@@ -18,9 +18,9 @@ from net.lib.py import EthtoolFamily, NetNSEnter, RtnlFamily, bkg, bpftool, cmd,
 from net.lib.py import ip, tc
 
 from . import insn
-from .bpf import HOOKS, HOOKS_AND_MODES, HOOKS_BY_MODE, Attached, AttachType, BpfLink
-from .bpf import F, Hook, Map, Program, ProgType, Way, answer, link_gone, link_ids
-from .bpf import links_of, pin_path, program_exists, program_gone, way, ways
+from .bpf import HOOKS, HOOKS_AND_MODES, Attached, AttachType, BpfLink, F, Hook, Map
+from .bpf import Program, ProgType, Way, answer, link_gone, link_ids, links_of
+from .bpf import pin_path, program_exists, program_gone, way, ways
 from .kernel import KMEMLEAK, KernelLog, capabilities, kernel_memory, leaks
 from .kernel import limit_backlog, spare_c
 from .ksft import cases

@@ -19,7 +19,7 @@ from typing import Self
 
 from net.lib.py import KsftNamedVariant, defer, ksft_busy_wait
 
-from .netkit import MODES, Mode, Port, namespaces, pair
+from .netkit import Mode, Port, namespaces, pair
 from .rtnl import entered, error_name
 
 # Of most architectures 280, of this one another.
@@ -59,11 +59,6 @@ class AttachType(IntEnum):
 HOOKS = [
     KsftNamedVariant("primary", AttachType.PRIMARY),
     KsftNamedVariant("peer", AttachType.PEER),
-]
-HOOKS_BY_MODE = [
-    KsftNamedVariant(f"{hook.name}_{mode.name}", *hook.params, *mode.params)
-    for hook in HOOKS
-    for mode in MODES
 ]
 # Both hooks and both modes, once each: what a packet passes is the same code in
 # all four combinations.
