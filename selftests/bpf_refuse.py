@@ -140,8 +140,8 @@ class World:
     def check(
         self, request: Callable[[Refusal], None], cases: Iterator[Refusal]
     ) -> None:
+        before = self.state()
         for case in cases:
-            before = self.state()
             ksft_eq(answer(request, case), case.error, str(case))
             ksft_eq(self.state(), before, str(case))
 
