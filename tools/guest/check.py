@@ -124,6 +124,8 @@ class Session:
             )
         if name.startswith(OURS):
             return runner.python(SELFTESTS / name)
+        if name.startswith("tools/"):
+            return runner.python(TOOLS.parent / name)
         arguments = [
             word for case in self.upstream[name].without for word in ("-T", case)
         ]
