@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
+"""Tests what the patches beside this file add to ip: single devices, and the room around packets.
 
+Runs inside the guest: tools/vm -- tools/iproute2/test.py
 """
-What ip makes of single devices and of the room around packets.
-"""
 
-from functools import cache
+import os
+import sys
 
-from lib.py import KsftNamedVariant, KsftSkipEx, ksft_eq, ksft_exit, ksft_in, ksft_ne
-from lib.py import ksft_run, ksft_variants
+NETTESTS = "tools/testing/selftests/drivers/net/netkit"
+sys.path.append(f"{os.environ['NETKIT_TREE']}/{NETTESTS}")
+
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_in, ksft_ne, ksft_run
+from lib.py import ksft_variants
 from lib.py import Namespace, Pairing, cases, cmd, ip, namespaces
 
 
@@ -16,20 +20,6 @@ def phrases(*texts: str) -> list[KsftNamedVariant]:
     return [
         KsftNamedVariant(text.replace(" ", "_") or "nothing", text) for text in texts
     ]
-
-
-@cache
-def _known() -> str:
-    text = cmd("ip link help netkit", fail=False)
-    return text.stdout + text.stderr
-
-
-def namespace() -> Namespace:
-    """For an ip that knows these devices, as no released one does so far."""
-    if "headroom" not in _known():
-        raise KsftSkipEx("ip does not know single devices")
-    (ns,) = namespaces(1)
-    return ns
 
 
 def info(ns: Namespace, name: str) -> dict[str, object]:
@@ -51,7 +41,7 @@ def details(ns: Namespace, name: str) -> str:
     ]
 )
 def test_single(words: str, mode: str) -> None:
-    ns = namespace()
+    (ns,) = namespaces(1)
     ns.ip(f"link add nk0 type netkit {words}")
     ksft_eq(ns.devices(), {"nk0"})
     ksft_eq(ns.rtnl.getlink("nk0").data["pairing"], Pairing.SINGLE)
@@ -73,7 +63,7 @@ def test_single(words: str, mode: str) -> None:
 
 
 def test_single_with_queues() -> None:
-    ns = namespace()
+    (ns,) = namespaces(1)
     ns.ip("link add numrxqueues 2 nk type netkit single")
     ksft_eq(ns.rtnl.getlink("nk")["num-rx-queues"], 2)
     ksft_eq(info(ns, "nk")["pairing"], "single")
@@ -81,7 +71,7 @@ def test_single_with_queues() -> None:
 
 @ksft_variants(phrases("", "pair", "mode pair", "mode l3"))
 def test_pair(words: str) -> None:
-    ns = namespace()
+    (ns,) = namespaces(1)
     ns.ip(f"link add nk0 type netkit {words} peer name nk1")
     for name, kind in (("nk0", "primary"), ("nk1", "peer")):
         ksft_eq(
@@ -109,7 +99,7 @@ def test_pair(words: str) -> None:
     ]
 )
 def test_room(words: str, headroom: int, tailroom: int) -> None:
-    ns = namespace()
+    (ns,) = namespaces(1)
     ns.ip(f"link add nk0 type netkit {words} peer name nk1")
     ns.ip(f"link add nk2 type netkit single {words}")
     for name in ("nk0", "nk1", "nk2"):
@@ -133,7 +123,7 @@ def test_room(words: str, headroom: int, tailroom: int) -> None:
 )
 def test_bad_words(words: str, complaint: str) -> None:
     """Refused by ip, which names the word, and nothing is made."""
-    ns = namespace()
+    (ns,) = namespaces(1)
     failed = cmd(f"ip -netns {ns.name} link add nk0 type netkit {words}", fail=False)
     ksft_ne(failed.ret, 0)
     ksft_in(complaint, failed.stderr)
@@ -150,7 +140,7 @@ def test_bad_words(words: str, complaint: str) -> None:
 )
 def test_not_for_single(words: str) -> None:
     """Refused by the kernel."""
-    ns = namespace()
+    (ns,) = namespaces(1)
     failed = cmd(f"ip -netns {ns.name} link add nk0 type netkit {words}", fail=False)
     ksft_eq(failed.ret, 2)
     ksft_in("RTNETLINK answers: Operation not supported", failed.stderr)
@@ -158,9 +148,9 @@ def test_not_for_single(words: str) -> None:
 
 
 def test_help() -> None:
-    namespace()
-    for word in ("single", "tailroom"):
-        ksft_in(word, _known())
+    shown = cmd("ip link help netkit", fail=False)
+    for word in ("single", "headroom", "tailroom"):
+        ksft_in(word, shown.stdout + shown.stderr)
 
 
 def main() -> None:
