@@ -5,6 +5,7 @@ Namespaces and the netkit devices in them.
 """
 
 import atexit
+import errno
 import fcntl
 import ipaddress
 import multiprocessing
@@ -326,9 +327,11 @@ def sending(*senders: Port) -> Iterator[Sequence[int]]:
             while not stop.is_set():
                 try:
                     taken[number] += out.send(data)
-                except OSError:
+                except OSError as error:
                     # The device is down, or gone.
-                    return
+                    if error.errno in (errno.ENETDOWN, errno.ENXIO):
+                        return
+                    raise
                 tried[number] += 1
 
     processes = [

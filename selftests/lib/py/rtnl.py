@@ -423,7 +423,8 @@ class Monitor:
 
     def wait(self) -> None:
         """Until there is a notification."""
-        select.select([self._socket], [], [])
+        if not select.select([self._socket], [], [], 60)[0]:
+            raise TimeoutError("no notification")
 
     def seen(self) -> list[tuple[int, Link]]:
         """Types and links of all notifications so far."""
