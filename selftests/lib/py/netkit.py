@@ -91,6 +91,11 @@ class Namespace:
                 if refusal.error != "ENODEV":
                     raise
 
+    def is_as_new(self) -> bool:
+        """Whether the loopback device is: it stays when all others go."""
+        loopback = self.rtnl.getlink("lo")
+        return not loopback.flags & IFF_UP and not self.rtnl.addresses()
+
     def sysctl(self, name: str, value: int) -> None:
         """Until the end of the test case."""
         defer(self._set_back, name, self._set(name, str(value)))
@@ -194,9 +199,13 @@ def _lent(ipv6: bool) -> Namespace:
 
 
 def _returned(ns: Namespace, ipv6: bool) -> None:
-    if ns.exists:
-        ns.clear()
+    if not ns.exists:
+        return
+    ns.clear()
+    if ns.is_as_new():
         _idle[ipv6].append(ns)
+    else:
+        ns.delete()
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ RTM_NEWLINK = 16
 RTM_DELLINK = 17
 RTM_GETLINK = 18
 RTM_NEWADDR = 20
+RTM_GETADDR = 22
 
 RTMGRP_LINK = 1
 SOL_NETLINK = 270
@@ -341,6 +342,10 @@ class Rtnl:
             },
             Netlink.NLM_F_CREATE | Netlink.NLM_F_EXCL,
         )
+
+    def addresses(self) -> list[bytes]:
+        """Those of all devices, as messages."""
+        return self._request(RTM_GETADDR, {}, how=Netlink.NLM_F_DUMP)
 
     def _request(
         self,
