@@ -9,17 +9,11 @@ from collections.abc import Sequence
 
 from lib.py import KsftNamedVariant, ksft_busy_wait, ksft_eq, ksft_exit, ksft_gt
 from lib.py import ksft_run, ksft_variants
-from lib.py import IFF_UP, KernelLog, MODES, Mode, Monitor, Namespace, Pairing, Port
-from lib.py import RTM_DELLINK, cases, defer, emptied, frame, namespaces, netkit
+from lib.py import IFF_UP, MODES, Mode, Monitor, Namespace, Pairing, Port
+from lib.py import RTM_DELLINK, cases, emptied, frame, namespaces, netkit
 from lib.py import operational, pair, sending, single
 
 GROUP = 7
-
-
-def watch_log() -> None:
-    """No device may be kept by a forgotten reference, nor anything else."""
-    log = KernelLog()
-    defer(lambda: ksft_eq(log.complaints(), []))
 
 
 def delete(port: Port) -> None:
@@ -42,7 +36,6 @@ def works(primary: Port, peer: Port) -> None:
 @ksft_variants(MODES)
 def test_move_peer(mode: Mode) -> None:
     """Away, on and back; down at first, and no less of a pair."""
-    watch_log()
     ns, second, third = namespaces(3)
     primary, peer = pair(ns, ns, mode=mode)
     data, address = peer.link.data, peer.address
@@ -56,7 +49,6 @@ def test_move_peer(mode: Mode) -> None:
 
 
 def test_move_both() -> None:
-    watch_log()
     ns, second, third = namespaces(3)
     primary, peer = pair(ns, ns)
     primary, peer = primary.move(second), peer.move(third)
@@ -88,7 +80,6 @@ def test_link_follows() -> None:
 
 @ksft_variants(["up", "down"])
 def test_rename(state: str) -> None:
-    watch_log()
     ns, other = namespaces(2)
     primary, peer = pair(ns, other, up=state == "up")
     for port, name in ((primary, "eth0"), (peer, "eth0")):
@@ -110,7 +101,6 @@ def test_rename(state: str) -> None:
 )
 def test_delete(side: int, count: int) -> None:
     """From either end both go."""
-    watch_log()
     spaces = namespaces(count)
     ports = pair(spaces[0], spaces[-1])
     delete(ports[side])
@@ -126,7 +116,6 @@ def test_delete(side: int, count: int) -> None:
 )
 def test_delete_namespace(side: int) -> None:
     """The device elsewhere goes too, and the name is free again."""
-    watch_log()
     spaces = namespaces(2)
     pair(*spaces)
     left = spaces[1 - side]
@@ -137,7 +126,6 @@ def test_delete_namespace(side: int) -> None:
 
 def test_delete_both_namespaces() -> None:
     """At once, and a third device tells when it is done."""
-    watch_log()
     ns, second, third = namespaces(3)
     pair(second, third)
     for number, other in enumerate((second, third)):
@@ -152,7 +140,6 @@ def test_delete_both_namespaces() -> None:
 
 def test_delete_namespace_of_both() -> None:
     """A pair within the namespace, beside one that leads out of it."""
-    watch_log()
     ns, other = namespaces(2)
     other.rtnl.newlink({"ifname": "a0"} | netkit(peer_info={"ifname": "a1"}))
     pair(ns, other)
@@ -168,7 +155,6 @@ def test_delete_namespace_of_both() -> None:
     ]
 )
 def test_delete_under_traffic(side: int, count: int) -> None:
-    watch_log()
     for _ in range(3):
         spaces = namespaces(count)
         ports = pair(spaces[0], spaces[-1])
@@ -181,7 +167,6 @@ def test_delete_under_traffic(side: int, count: int) -> None:
 
 def test_delete_namespace_under_traffic() -> None:
     """One end sends; the other's namespace goes."""
-    watch_log()
     for _ in range(3):
         ns, other = namespaces(2)
         primary, _ = pair(ns, other)
@@ -193,7 +178,6 @@ def test_delete_namespace_under_traffic() -> None:
 
 def test_move_under_traffic() -> None:
     """A device that is moved goes down; the other end sends on."""
-    watch_log()
     ns, other = namespaces(2)
     primary, peer = pair(ns, ns)
     with sending(primary):
@@ -228,7 +212,6 @@ def grouped(ns: Namespace, number: int, primary: bool, peer: bool) -> None:
 )
 def test_delete_group(primary: bool, peer: bool) -> None:
     """In one go, with partners within the group or outside of it."""
-    watch_log()
     (ns,) = namespaces(1)
     for number in range(10):
         grouped(ns, number, primary, peer)
@@ -255,7 +238,6 @@ def test_delete_group_order() -> None:
 
 def test_delete_with_upper() -> None:
     """A VLAN device, a bridge and addresses go along or let go."""
-    watch_log()
     ns, other = namespaces(2)
     primary, peer = pair(ns, other, mode=Mode.L2)
     ns.ip("link add br0 type bridge")
