@@ -313,7 +313,7 @@ def test_link_attribute_of_each(name: str, value: int) -> None:
 
 def test_created_up() -> None:
     """Flags of the request are the primary's."""
-    (ns,) = namespaces(1)
+    (ns,) = namespaces(1, ipv6=True)
     ns.rtnl.newlink(
         {"ifname": "nk0"} | netkit(peer_info={"ifname": "nk1"}), flags=IFF_UP
     )

@@ -3,15 +3,18 @@
 
 """
 Netkit devices on the move between namespaces, and the end of them.
+
+IPv6 is on, as it is for everybody: of all users of a device it has most to do
+with it when it comes, is renamed, moved and deleted.
 """
 
 from collections.abc import Sequence
 
 from lib.py import KsftNamedVariant, ksft_busy_wait, ksft_eq, ksft_exit, ksft_gt
 from lib.py import ksft_run, ksft_variants
-from lib.py import IFF_UP, MODES, Mode, Monitor, Namespace, Pairing, Port
-from lib.py import RTM_DELLINK, cases, emptied, frame, namespaces, netkit
-from lib.py import operational, pair, sending, single
+from lib.py import IFF_UP, MODES, Mode, Monitor, Namespace, Pairing, Port, RTM_DELLINK
+from lib.py import cases, emptied, frame, namespaces, netkit, operational, pair
+from lib.py import sending, single
 
 GROUP = 7
 
@@ -36,7 +39,7 @@ def works(primary: Port, peer: Port) -> None:
 @ksft_variants(MODES)
 def test_move_peer(mode: Mode) -> None:
     """Away, on and back; down at first, and no less of a pair."""
-    ns, second, third = namespaces(3)
+    ns, second, third = namespaces(3, ipv6=True)
     primary, peer = pair(ns, ns, mode=mode)
     data, address = peer.link.data, peer.address
     for to in (second, third, ns):
@@ -44,12 +47,13 @@ def test_move_peer(mode: Mode) -> None:
         ksft_eq((peer.link.flags & IFF_UP, primary.link["carrier"]), (0, 0))
         peer.up()
         ksft_eq((primary.link["carrier"], peer.link["carrier"]), (1, 1))
+        peer.wait_ipv6()
         ksft_eq((peer.link.data, peer.address), (data, address))
         works(primary, peer)
 
 
 def test_move_both() -> None:
-    ns, second, third = namespaces(3)
+    ns, second, third = namespaces(3, ipv6=True)
     primary, peer = pair(ns, ns)
     primary, peer = primary.move(second), peer.move(third)
     ksft_eq(ns.devices(), set())
@@ -59,7 +63,7 @@ def test_move_both() -> None:
 
 def test_link_follows() -> None:
     """Index and namespace of the other end are told anew after a move."""
-    ns, other = namespaces(2)
+    ns, other = namespaces(2, ipv6=True)
     primary, peer = pair(ns, ns)
     # So that the peer's old index is taken where it goes.
     other.rtnl.newlink(
@@ -80,7 +84,7 @@ def test_link_follows() -> None:
 
 @ksft_variants(["up", "down"])
 def test_rename(state: str) -> None:
-    ns, other = namespaces(2)
+    ns, other = namespaces(2, ipv6=True)
     primary, peer = pair(ns, other, up=state == "up")
     for port, name in ((primary, "eth0"), (peer, "eth0")):
         port.ns.ip(f"link set {port.name} name {name}")
@@ -89,6 +93,8 @@ def test_rename(state: str) -> None:
         (primary.link["link"], peer.link["link"]), (peer.link.index, primary.link.index)
     )
     operational(primary, peer)
+    for port in (primary, peer):
+        port.wait_ipv6()
     works(primary, peer)
 
 
@@ -101,8 +107,10 @@ def test_rename(state: str) -> None:
 )
 def test_delete(side: int, count: int) -> None:
     """From either end both go."""
-    spaces = namespaces(count)
+    spaces = namespaces(count, ipv6=True)
     ports = pair(spaces[0], spaces[-1])
+    for port in ports:
+        port.wait_ipv6()
     delete(ports[side])
     for ns in spaces:
         ksft_eq(ns.devices(), set())
@@ -116,8 +124,9 @@ def test_delete(side: int, count: int) -> None:
 )
 def test_delete_namespace(side: int) -> None:
     """The device elsewhere goes too, and the name is free again."""
-    spaces = namespaces(2)
-    pair(*spaces)
+    spaces = namespaces(2, ipv6=True)
+    for port in pair(*spaces):
+        port.wait_ipv6()
     left = spaces[1 - side]
     spaces[side].delete()
     emptied(left)
@@ -126,7 +135,7 @@ def test_delete_namespace(side: int) -> None:
 
 def test_delete_both_namespaces() -> None:
     """At once, and a third device tells when it is done."""
-    ns, second, third = namespaces(3)
+    ns, second, third = namespaces(3, ipv6=True)
     pair(second, third)
     for number, other in enumerate((second, third)):
         other.rtnl.newlink({"ifname": "w0"} | netkit())
@@ -140,7 +149,7 @@ def test_delete_both_namespaces() -> None:
 
 def test_delete_namespace_of_both() -> None:
     """A pair within the namespace, beside one that leads out of it."""
-    ns, other = namespaces(2)
+    ns, other = namespaces(2, ipv6=True)
     other.rtnl.newlink({"ifname": "a0"} | netkit(peer_info={"ifname": "a1"}))
     pair(ns, other)
     other.delete()
@@ -156,7 +165,7 @@ def test_delete_namespace_of_both() -> None:
 )
 def test_delete_under_traffic(side: int, count: int) -> None:
     for _ in range(3):
-        spaces = namespaces(count)
+        spaces = namespaces(count, ipv6=True)
         ports = pair(spaces[0], spaces[-1])
         with sending(*ports) as taken:
             passing(taken)
@@ -168,7 +177,7 @@ def test_delete_under_traffic(side: int, count: int) -> None:
 def test_delete_namespace_under_traffic() -> None:
     """One end sends; the other's namespace goes."""
     for _ in range(3):
-        ns, other = namespaces(2)
+        ns, other = namespaces(2, ipv6=True)
         primary, _ = pair(ns, other)
         with sending(primary) as taken:
             passing(taken)
@@ -178,19 +187,14 @@ def test_delete_namespace_under_traffic() -> None:
 
 def test_move_under_traffic() -> None:
     """A device that is moved goes down; the other end sends on."""
-    ns, other = namespaces(2)
+    ns, other = namespaces(2, ipv6=True)
     primary, peer = pair(ns, ns)
     with sending(primary):
         for to in (other, ns, other):
             peer = peer.move(to)
             peer.up()
-            ksft_busy_wait(
-                lambda peer=peer, so_far=peer.stats["rx_packets"]: (
-                    peer.stats["rx_packets"] > so_far
-                ),
-                deadline=30,
-                comment="no traffic",
-            )
+            with peer.packets() as into:
+                into.receive()
     works(primary, peer)
 
 
@@ -212,7 +216,7 @@ def grouped(ns: Namespace, number: int, primary: bool, peer: bool) -> None:
 )
 def test_delete_group(primary: bool, peer: bool) -> None:
     """In one go, with partners within the group or outside of it."""
-    (ns,) = namespaces(1)
+    (ns,) = namespaces(1, ipv6=True)
     for number in range(10):
         grouped(ns, number, primary, peer)
     single(ns, link={"group": GROUP})
@@ -223,7 +227,7 @@ def test_delete_group(primary: bool, peer: bool) -> None:
 
 def test_delete_group_order() -> None:
     """A device whose partner took it along before is told of when its turn comes."""
-    ns, other = namespaces(2)
+    ns, other = namespaces(2, ipv6=True)
     names = [f"{side}{number}" for side in "ab" for number in range(3)]
     for number in range(3):
         grouped(ns, number, primary=True, peer=True)
@@ -238,7 +242,7 @@ def test_delete_group_order() -> None:
 
 def test_delete_with_upper() -> None:
     """A VLAN device, a bridge and addresses go along or let go."""
-    ns, other = namespaces(2)
+    ns, other = namespaces(2, ipv6=True)
     primary, peer = pair(ns, other, mode=Mode.L2)
     ns.ip("link add br0 type bridge")
     ns.ip("link set nk0 master br0")

@@ -158,6 +158,12 @@ class Namespace:
             for fields in map(str.split, routes.splitlines())
         )
 
+    def ipv6_devices(self) -> set[str]:
+        """Those with addresses of IPv6."""
+        with NetNSEnter(self.name):
+            text = Path("/proc/thread-self/net/if_inet6").read_text("ascii")
+        return {line.split()[-1] for line in text.splitlines()}
+
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         with NetNSEnter(self.name):
             made = socket.socket(family, kind, protocol)
@@ -233,6 +239,14 @@ class Port:
             lambda: self.link["operstate"] == IF_OPER_UP,
             deadline=30,
             comment=f"{self.name} is not operational",
+        )
+
+    def wait_ipv6(self, there: bool = True) -> None:
+        """Waits until IPv6 has given the device an address, or taken it away."""
+        ksft_busy_wait(
+            lambda: (self.name in self.ns.ipv6_devices()) == there,
+            deadline=30,
+            comment=f"IPv6 on {self.name}: {not there}",
         )
 
     def up(self) -> None:
