@@ -5,31 +5,32 @@
 Netkit devices under the settings of any network device.
 """
 
+import errno
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_gt, ksft_in, ksft_run
-from lib.py import ksft_variants
-from lib.py import AttachType, Attrs, F, Hook, MODES, Mode, Namespace, Pairing, Port
-from lib.py import Program, answer, cases, frame, insn, namespaces, netkit, pair
-from lib.py import refused, single
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_gt, ksft_in, ksft_raises
+from lib.py import ksft_run, ksft_variants
+from lib.py import AttachType, Attrs, F, Hook, MODES, Mode, Namespace, NetNSEnter
+from lib.py import Pairing, Port, Program, answer, cases, frame, insn, namespaces
+from lib.py import netkit, pair, refused, single
 from lib.py.bpf import ProgType
 
 MAC = bytes.fromhex("020000000099")
 MULTICAST = bytes.fromhex("010000000001")
 IFF_NOARP, IFF_PROMISC, IFF_ALLMULTI = 0x80, 0x100, 0x200
 SKB_PAD = 64
+IPV6_MIN_MTU = 1280
+PKTGEN = Path("/proc/thread-self/net/pktgen")
 
 
-def kinds() -> list[KsftNamedVariant]:
-    return [
-        KsftNamedVariant(f"{kind}_{mode.name}", kind, mode)
-        for kind in ("primary", "peer", "single")
-        for mode in Mode
-    ]
+KINDS = ["primary", "peer", "single"]
 
 
 def made(kind: str, mode: Mode, up: bool = True) -> Port:
-    (ns,) = namespaces(1)
+    (ns,) = namespaces(1, ipv6=True)
     if kind == "single":
         return single(ns, up=up, mode=mode)
     primary, peer = pair(ns, ns, up=up, mode=mode)
@@ -42,16 +43,17 @@ def answers_to(port: Port, attrs: Attrs) -> list[tuple[str, str | None]]:
     return answers
 
 
-@ksft_variants(kinds())
-def test_address(kind: str, mode: Mode) -> None:
+@ksft_variants(MODES)
+def test_address(mode: Mode) -> None:
     """Changeable in L2 only, and there while the device is up."""
-    port = made(kind, mode)
-    before = port.address
-    answers = answers_to(port, {"address": MAC})
-    if mode == Mode.L2:
-        ksft_eq((answers, port.address), ([], MAC))
-    else:
-        ksft_eq((answers, port.address), ([("EOPNOTSUPP", None)], before))
+    for kind in KINDS:
+        port = made(kind, mode)
+        before = port.address
+        answers = answers_to(port, {"address": MAC})
+        if mode == Mode.L2:
+            ksft_eq((answers, port.address), ([], MAC), kind)
+        else:
+            ksft_eq((answers, port.address), ([("EOPNOTSUPP", None)], before), kind)
 
 
 @ksft_variants(
@@ -70,7 +72,7 @@ def test_bad_address(address: bytes) -> None:
 
 def test_address_in_force() -> None:
     """The new address decides what is for the device."""
-    primary, peer = pair(*namespaces(2), mode=Mode.L2)
+    primary, peer = pair(*namespaces(2, ipv6=True), mode=Mode.L2)
     old = peer.address
     ksft_eq(answers_to(peer, {"address": MAC}), [])
     with primary.packets() as out, peer.packets() as into:
@@ -82,20 +84,23 @@ def test_address_in_force() -> None:
             ksft_eq(into.receive().type, kind)
 
 
-@ksft_variants(["primary", "peer", "single"])
-def test_mtu(kind: str) -> None:
-    port = made(kind, Mode.L3)
-    for mtu in (68, 65535, 1500):
-        ksft_eq(answers_to(port, {"mtu": mtu}), [])
-        ksft_eq(port.link["mtu"], mtu)
-    for mtu in (0, 67, 65536):
-        ksft_eq(answers_to(port, {"mtu": mtu}), [("EINVAL", None)])
-    ksft_eq(port.link["mtu"], 1500)
+def test_mtu() -> None:
+    """With IPv6, which leaves a device that is too small for it and comes back."""
+    for kind in KINDS:
+        port = made(kind, Mode.L3)
+        port.wait_ipv6()
+        for mtu in (68, 65535, 1500):
+            ksft_eq(answers_to(port, {"mtu": mtu}), [], kind)
+            ksft_eq(port.link["mtu"], mtu, kind)
+            port.wait_ipv6(mtu >= IPV6_MIN_MTU)
+        for mtu in (0, 67, 65536):
+            ksft_eq(answers_to(port, {"mtu": mtu}), [("EINVAL", None)], kind)
+        ksft_eq(port.link["mtu"], 1500, kind)
 
 
 def test_mtu_of_one() -> None:
     """The other end keeps its own."""
-    primary, peer = pair(*namespaces(2))
+    primary, peer = pair(*namespaces(2, ipv6=True))
     ksft_eq(answers_to(primary, {"mtu": 9000}), [])
     ksft_eq((primary.link["mtu"], peer.link["mtu"]), (9000, 1500))
 
@@ -109,23 +114,23 @@ def test_mtu_of_one() -> None:
     ]
 )
 def test_limits(name: str, most: int, too_much: int) -> None:
-    for kind in ("primary", "peer", "single"):
+    for kind in KINDS:
         port = made(kind, Mode.L3)
         ksft_eq(answers_to(port, {name: too_much}), [("EINVAL", None)])
         ksft_eq(answers_to(port, {name: most}), [])
         ksft_eq(port.link[name], most)
 
 
-@ksft_variants(kinds())
-def test_filters(kind: str, mode: Mode) -> None:
+def test_filters() -> None:
     """Asking for more packets is granted."""
-    port = made(kind, mode)
-    for flag in (IFF_PROMISC, IFF_ALLMULTI):
-        for value in (flag, 0):
-            port.ns.rtnl.change(port.name, {}, value, flag)
-            ksft_eq(port.link.flags & flag, value)
-    port.ns.ip(f"maddr add 33:33:00:00:00:42 dev {port.name}")
-    port.ns.ip(f"maddr del 33:33:00:00:00:42 dev {port.name}")
+    for kind in KINDS:
+        port = made(kind, Mode.L2)
+        for flag in (IFF_PROMISC, IFF_ALLMULTI):
+            for value in (flag, 0):
+                port.ns.rtnl.change(port.name, {}, value, flag)
+                ksft_eq(port.link.flags & flag, value, kind)
+        port.ns.ip(f"maddr add 33:33:00:00:00:42 dev {port.name}")
+        port.ns.ip(f"maddr del 33:33:00:00:00:42 dev {port.name}")
 
 
 def others(sender: Port, receiver: Port) -> list[int]:
@@ -141,7 +146,7 @@ def others(sender: Port, receiver: Port) -> list[int]:
 @ksft_variants(MODES)
 def test_filters_mean_nothing(mode: Mode) -> None:
     """All that is sent comes, whether it was asked for or not."""
-    ports = pair(*namespaces(2), mode=mode)
+    ports = pair(*namespaces(2, ipv6=True), mode=mode)
     everything = [socket.PACKET_OTHERHOST, socket.PACKET_MULTICAST]
     for sender, receiver in (ports, ports[::-1]):
         ksft_eq(others(sender, receiver), everything)
@@ -150,46 +155,70 @@ def test_filters_mean_nothing(mode: Mode) -> None:
             ksft_eq(others(sender, receiver), everything)
 
 
-@ksft_variants(kinds())
-def test_xdp(kind: str, mode: Mode) -> None:
+def test_xdp() -> None:
     """Programs in generic mode only, for which one has to ask."""
-    hook = Hook.of(made(kind, mode), AttachType.XDP)
     program = Program([insn.mov(insn.Reg.R0, 0), insn.ret()], ProgType.XDP)
-    for flags, error in (
-        (F.NONE, "EOPNOTSUPP"),
-        (F.XDP_DRIVER, "EOPNOTSUPP"),
-        (F.XDP_GENERIC, ""),
-    ):
-        ksft_eq(answer(hook.link, program, flags), error, str(flags))
-
-
-@ksft_variants(kinds())
-def test_arp(kind: str, mode: Mode) -> None:
-    """A matter of the mode at first, of the user later."""
-    port = made(kind, mode)
-    start = port.link.flags & IFF_NOARP
-    ksft_eq(start, IFF_NOARP if mode == Mode.L3 else 0)
-    port.ns.rtnl.change(port.name, {}, IFF_NOARP - start, IFF_NOARP)
-    ksft_eq(port.link.flags & IFF_NOARP, IFF_NOARP - start)
-
-
-@ksft_variants(["primary", "peer", "single"])
-def test_offload_switches(kind: str) -> None:
-    port = made(kind, Mode.L3)
-    for value in ("off", "on"):
-        port.ns.ethtool(
-            f"-K {port.name} tx {value} sg {value} tso {value} "
-            f"rxvlan {value} txvlan {value}"
-        )
-        shown = port.ns.ethtool(f"-k {port.name}")
-        for feature in (
-            "tx-checksum-ip-generic",
-            "tx-scatter-gather",
-            "tx-tcp-segmentation",
-            "rx-vlan-offload",
-            "tx-vlan-offload",
+    for kind in KINDS:
+        hook = Hook.of(made(kind, Mode.L3), AttachType.XDP)
+        for flags, error in (
+            (F.NONE, "EOPNOTSUPP"),
+            (F.XDP_DRIVER, "EOPNOTSUPP"),
+            (F.XDP_GENERIC, ""),
         ):
-            ksft_in(f"{feature}: {value}\n", shown)
+            ksft_eq(answer(hook.link, program, flags), error, f"{kind} {flags}")
+
+
+@ksft_variants(MODES)
+def test_arp(mode: Mode) -> None:
+    """A matter of the mode at first, of the user later."""
+    for kind in KINDS:
+        port = made(kind, mode)
+        start = port.link.flags & IFF_NOARP
+        ksft_eq(start, IFF_NOARP if mode == Mode.L3 else 0, kind)
+        port.ns.rtnl.change(port.name, {}, IFF_NOARP - start, IFF_NOARP)
+        ksft_eq(port.link.flags & IFF_NOARP, IFF_NOARP - start, kind)
+
+
+def test_offload_switches() -> None:
+    for kind in KINDS:
+        port = made(kind, Mode.L3)
+        for value in ("off", "on"):
+            port.ns.ethtool(
+                f"-K {port.name} tx {value} sg {value} tso {value} "
+                f"rxvlan {value} txvlan {value}"
+            )
+            shown = port.ns.ethtool(f"-k {port.name}")
+            for feature in (
+                "tx-checksum-ip-generic",
+                "tx-scatter-gather",
+                "tx-tcp-segmentation",
+                "rx-vlan-offload",
+                "tx-vlan-offload",
+            ):
+                ksft_in(f"{feature}: {value}\n", shown, kind)
+
+
+@contextmanager
+def pktgen(port: Port) -> Iterator[Path]:
+    """Where the kernel's packet generator is told what to send through the device."""
+    with NetNSEnter(port.ns.name):
+        thread = PKTGEN / "kpktgend_0"
+        thread.write_text(f"add_device {port.name}", encoding="ascii")
+        try:
+            yield PKTGEN / port.name
+        finally:
+            thread.write_text("rem_device_all", encoding="ascii")
+
+
+# Nobody else shares packets: without it, nobody is there to be refused.
+@ksft_variants(KINDS if PKTGEN.exists() else [])
+def test_no_shared_packets(kind: str) -> None:
+    """The driver owns what it is given, so that nobody may send it once more."""
+    with pktgen(made(kind, Mode.L3)) as settings:
+        settings.write_text("clone_skb 0", encoding="ascii")
+        with ksft_raises(OSError) as raised:
+            settings.write_text("clone_skb 1", encoding="ascii")
+    ksft_eq(raised.exception.errno, errno.EOPNOTSUPP)
 
 
 def bridge(ns: Namespace) -> int:
@@ -227,7 +256,7 @@ def same(value: int, count: int = 2) -> list[tuple[int, int]]:
 )
 def test_headroom_in_bridge(own: int) -> None:
     """Both ends have what the one that needs more does."""
-    primary, peer = pair(*namespaces(2), mode=Mode.L2, headroom=own)
+    primary, peer = pair(*namespaces(2, ipv6=True), mode=Mode.L2, headroom=own)
     wanted = bridge(primary.ns)
     ksft_eq(rooms(primary, peer), same(own))
     primary.ns.ip("link set nk0 master br0")
@@ -237,7 +266,7 @@ def test_headroom_in_bridge(own: int) -> None:
 
 
 def test_headroom_of_peer() -> None:
-    primary, peer = pair(*namespaces(2), mode=Mode.L2)
+    primary, peer = pair(*namespaces(2, ipv6=True), mode=Mode.L2)
     wanted = bridge(peer.ns)
     peer.ns.ip("link set nk1 master br0")
     ksft_eq(rooms(primary, peer), same(wanted))
@@ -245,7 +274,7 @@ def test_headroom_of_peer() -> None:
 
 def test_headroom_in_two_bridges() -> None:
     """One that leaves does not take away what the other needs."""
-    primary, peer = pair(*namespaces(2), mode=Mode.L2)
+    primary, peer = pair(*namespaces(2, ipv6=True), mode=Mode.L2)
     bridge(primary.ns)
     primary.ns.ip("link set nk0 master br0")
     wanted = bridge(peer.ns)
@@ -264,7 +293,7 @@ def test_headroom_in_two_bridges() -> None:
 )
 def test_headroom_of_single(own: int) -> None:
     """With nobody to agree with, the last wish counts."""
-    port = single(namespaces(1)[0], mode=Mode.L2, headroom=own)
+    port = single(namespaces(1, ipv6=True)[0], mode=Mode.L2, headroom=own)
     wanted = bridge(port.ns)
     port.ns.ip("link set nk0 master br0")
     ksft_eq(rooms(port), same(wanted, 1))
@@ -273,8 +302,8 @@ def test_headroom_of_single(own: int) -> None:
 
 
 def test_tailroom_in_bridge() -> None:
-    """Is nobody's to change."""
-    primary, peer = pair(*namespaces(2), mode=Mode.L2, tailroom=77)
+    """Nobody can change it."""
+    primary, peer = pair(*namespaces(2, ipv6=True), mode=Mode.L2, tailroom=77)
     bridge(primary.ns)
     primary.ns.ip("link set nk0 master br0")
     ksft_eq([port.link.data["tailroom"] for port in (primary, peer)], [77, 77])
@@ -282,7 +311,7 @@ def test_tailroom_in_bridge() -> None:
 
 def test_no_bridge_in_l3() -> None:
     """A device without an address is no port of a bridge."""
-    primary, _ = pair(*namespaces(2), mode=Mode.L3)
+    primary, _ = pair(*namespaces(2, ipv6=True), mode=Mode.L3)
     bridge(primary.ns)
     master = primary.ns.rtnl.getlink("br0").index
     ksft_eq(answers_to(primary, {"master": master}), [("EINVAL", None)])
