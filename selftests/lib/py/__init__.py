@@ -28,7 +28,6 @@ from .leased import LEASED, QUEUE, Busy, Leased, frames_to, leased, lessee, same
 from .netkit import IFF_UP, MODES, Mode, Namespace, Pairing, Policy, Port, Scrub
 from .netkit import bare_packets, emptied, fork, namespaces, netkit, operational, pair
 from .netkit import refused, sending, single, tun
-from .nft import egress_dropped
 from .packet import BROADCAST, ETH_HLEN, MARK, PRIORITY, Capture, Offloaded
 from .packet import PacketSocket, Received, frame, ip_frame, protocol_of, send_segments
 from .redirect import EGRESS, INGRESS, Segment, grown, made, next_hop, received
