@@ -10,12 +10,14 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from net.lib.py import KsftSkipEx, ksft_busy_wait, ksft_eq
-from net.lib.py import NlError, cmd, defer, ip
+from net.lib.py import NlError, cmd, defer
 
-from .netkit import Namespace, Port, operational
+from .netkit import IFF_UP, Namespace, Port, operational
+from .rtnl import Rtnl, ns_fd
 
 NAMES = ("simnic0", "simnic1")
 CHANNELS = 4
@@ -96,6 +98,12 @@ class Nic(Port):
         ksft_eq({name: n for name, n in growth.items() if n}, expected, self.name)
 
 
+@cache
+def _here() -> Rtnl:
+    """Where new ports are."""
+    return Rtnl()
+
+
 def load(channels: int = CHANNELS) -> None:
     """Until the end of the test case, or until unload()."""
     module = _module()
@@ -111,13 +119,16 @@ def unload() -> None:
 
 
 def _pools() -> list[dict[str, object]]:
-    """Pools of pages whose device has gone; those of others have an ifindex."""
+    """Pools with pages in use whose device has gone; those of others have an ifindex.
+
+    One without pages looks only once a second whether it can go.
+    """
     return [
         pool
         for ns in _places
         if ns.exists
         for pool in ns.netdev.page_pool_get({}, dump=True)
-        if "ifindex" not in pool
+        if "ifindex" not in pool and pool["inflight"]
     ]
 
 
@@ -125,7 +136,7 @@ def _free_deferred() -> None:
     """Packets wait to be freed by the processor that they were allocated on,
     which does so when it next receives some."""
     processors = os.sched_getaffinity(0)
-    ip("link set lo up")
+    _here().change("lo", {}, IFF_UP, IFF_UP)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for processor in processors:
             os.sched_setaffinity(0, {processor})
@@ -136,9 +147,9 @@ def _free_deferred() -> None:
 def _clean() -> None:
     """Nobody keeps pages of a port that has gone, once its users have: kmemleak
     knows nothing of pages."""
-    unload()
     _free_deferred()
-    ksft_busy_wait(lambda: not _pools(), sleep=0.1, deadline=30, comment="pages stay")
+    unload()
+    ksft_busy_wait(lambda: not _pools(), deadline=30, comment="pages stay")
     ksft_eq(_pools(), [])
 
 
@@ -149,7 +160,8 @@ def simnic(
     load(channels)
     ports = Nic(host, NAMES[0]), Nic(remote, NAMES[1])
     for port in ports:
-        ip(f"link set {port.name} netns {port.ns.name}")
+        with ns_fd(port.ns.name) as fd:
+            _here().change(port.name, {"net-ns-fd": fd})
     if up:
         operational(*ports)
     return ports
