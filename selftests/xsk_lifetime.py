@@ -184,16 +184,6 @@ def test_closed_down() -> None:
     at.works(at.socket())
 
 
-def test_restart() -> None:
-    """The queue takes the socket with it."""
-    at = leased()
-    sock = at.socket()
-    for _ in range(4):
-        at.nic.restart_queue(QUEUE)
-        at.works(sock)
-        sock.fill(4)
-
-
 def test_nic_moved() -> None:
     """Neither lease nor socket care in which namespace the NIC is."""
     # The module goes first at the end, or the NIC would still be there.

@@ -6,7 +6,6 @@ How AF_XDP sockets on leased queues wake the NIC up.
 """
 
 import select
-import time
 from collections.abc import Callable
 
 from lib.py import KsftNamedVariant, ksft_busy_wait, ksft_eq, ksft_exit, ksft_run
@@ -35,27 +34,6 @@ def test_transmit(wake: Wake) -> None:
         wake(sock)
         same([into.receive().data for _ in frames], frames)
     sock.complete(4)
-
-
-@ksft_variants(
-    [
-        KsftNamedVariant("receive", XdpSocket.wake_rx),
-        KsftNamedVariant("poll", lambda sock: sock.poll(select.POLLIN)),
-    ]
-)
-def test_receive(wake: Wake) -> None:
-    """The NIC asks for it while it lacks buffers, and takes none before."""
-    at = leased()
-    # To have enough of what a socket can give.
-    at.nic.ns.ethtool(f"-G {at.nic.name} rx 16")
-    sock = at.socket(FLAGS, buffers=0)
-    ksft_busy_wait(lambda: sock.rx_needs_wakeup, deadline=30, comment="needs none")
-    sock.fill(32)
-    time.sleep(0.3)
-    ksft_true(sock.rx_needs_wakeup)
-    wake(sock)
-    ksft_busy_wait(lambda: not sock.rx_needs_wakeup, deadline=30, comment="needs it")
-    at.arrive(sock)
 
 
 @ksft_variants(
