@@ -8,9 +8,9 @@ AF_XDP sockets that are refused, by whom it may be, and that the rest works on.
 from dataclasses import replace
 
 from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_variants
-from lib.py import Bind, LEASED, Leased, Mode, Port, QUEUE, RESTART_FAULTS, Redirection
-from lib.py import XdpSocket, answer, cases, lease, leased, lessee, namespaces, netkit
-from lib.py import operational, refused, simnic, single
+from lib.py import Bind, LEASED, Leased, Mode, NetdevSimDev, Port, QUEUE, Redirection
+from lib.py import XdpSocket, answer, cases, defer, lease, leased, lessee, namespaces
+from lib.py import netkit, simnic, single
 from lib.py.zcrx import Node, Receiver
 
 
@@ -123,31 +123,15 @@ def test_pool_fails_any() -> None:
     at.works(at.socket())
 
 
-@ksft_variants(RESTART_FAULTS.items())
-def test_restart_fails(what: str, error: str) -> None:
-    """The queue works on with the socket that it has."""
-    at = leased()
-    sock = at.socket()
-    at.nic.fail(what)
-    ksft_eq(answer(at.nic.restart_queue, QUEUE), error)
-    ksft_eq(at.nic.failures_left(what), 0)
-    at.works(sock)
-    ksft_eq(answer(at.nic.restart_queue, QUEUE), "")
-    at.works(sock)
-
-
-def test_open_fails() -> None:
-    """The socket waits until the NIC is set up with success."""
-    at = leased()
-    sock = at.socket()
-    at.nic.down()
-    at.nic.fail("open")
-    with refused() as answers:
-        at.nic.up()
-    ksft_eq(answers, [("EIO", None)])
-    ksft_eq(answer(sock.wake_tx), "ENETDOWN")
-    operational(at.nic, at.remote)
-    at.works(sock)
+def test_nic_without() -> None:
+    """A NIC that cannot do AF_XDP lends its queues, but sockets there get copies."""
+    host, container = namespaces(2)
+    nsim = NetdevSimDev(queue_count=2, ns=host)
+    defer(nsim.remove)
+    device = single(container, link={"num-rx-queues": 2})
+    ksft_eq(lease(device, Port(host, nsim.nsims[0].ifname), 1), LEASED)
+    ksft_eq(answer(XdpSocket, device, LEASED, Bind.ZEROCOPY), "EOPNOTSUPP")
+    ksft_eq(XdpSocket(device, LEASED, Bind.ANY).is_zerocopy, False)
 
 
 def main() -> None:

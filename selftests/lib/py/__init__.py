@@ -14,8 +14,8 @@ sys.path.append(KSFT_DIR.as_posix())
 from net.lib.py import KsftNamedVariant, KsftSkipEx, ksft_busy_wait, ksft_eq, ksft_exit
 from net.lib.py import ksft_ge, ksft_gt, ksft_in, ksft_lt, ksft_ne, ksft_not_in, ksft_pr
 from net.lib.py import ksft_raises, ksft_run, ksft_true, ksft_variants
-from net.lib.py import EthtoolFamily, NetNSEnter, RtnlFamily, bkg, bpftool, cmd, defer
-from net.lib.py import ip, tc
+from net.lib.py import EthtoolFamily, NetNSEnter, NetdevSimDev, RtnlFamily, bkg, bpftool
+from net.lib.py import cmd, defer, ip, tc
 
 from . import insn
 from .bpf import HOOKS, HOOKS_AND_MODES, Attached, AttachType, BpfLink, F, Hook, Map
