@@ -5,23 +5,135 @@
 AF_XDP sockets on leased queues when something of what they need goes or moves.
 """
 
+import os
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Self
 
 from lib.py import KsftNamedVariant, ksft_busy_wait, ksft_eq, ksft_exit, ksft_in
 from lib.py import ksft_run, ksft_true, ksft_variants
-from lib.py import Bind, Busy, LEASED, Leased, Monitor, Nic, QUEUE, Redirection
-from lib.py import XdpSocket, answer, cases, frames_to, ip, leased, lessee, namespaces
-from lib.py import ns_fd, operational, same, simnic, single, spare_c, unload
-
-GROUP = 7
-OTHERS = 64
-TRIES = 4
+from lib.py import Bind, ETH_P_TEST, IFF_UP, LEASED, Leased, Monitor, Nic, QUEUE
+from lib.py import XdpSocket, answer, cases, defer, frames_to, ip, leased, lessee
+from lib.py import namespaces, ns_fd, operational, same, single, spare_c, unload
+from lib.py.simnic import LOADED
 
 FLAGS = [
     KsftNamedVariant("zerocopy", Bind.ZEROCOPY),
     KsftNamedVariant("copy", Bind.COPY),
 ]
+
+
+class Busy:
+    """Frames both ways between a socket and far away, all the time, whatever
+    happens to what is between: those that arrive are as they were sent.  Nobody
+    else may use the socket's rings."""
+
+    BURST = 8
+    PAUSE = 0.001
+    PROTOCOL = ETH_P_TEST + 1
+    # What those who wake a socket are told while what it needs is not there.
+    ANSWERS = frozenset({"", "ENETDOWN", "ENXIO"})
+
+    def __init__(self, at: Leased, sock: XdpSocket) -> None:
+        self._socket = sock
+        self._remote = at.remote
+        self._out = at.remote.packets()
+        self._frames = frames_to(at.device.address, self.BURST)
+        # Not for those who wait far away for frames of their own.
+        self._into = at.remote.packets(self.PROTOCOL)
+        self._replies = frames_to(at.remote.address, self.BURST, self.PROTOCOL)
+        self._idle = self.BURST
+        self._received = self._returned = 0
+        self._strange: list[bytes] = []
+        self._answers: set[str] = set()
+        self._ended = threading.Event()
+        self._threads = ThreadPoolExecutor(2)
+
+    def __enter__(self) -> Self:
+        defer(self._stop)
+        self._sending = self._threads.submit(answer, self._send)
+        self._using = self._threads.submit(self._use)
+        self.flowing()
+        return self
+
+    def _send(self) -> None:
+        with self._out as out, self._into as into:
+            while not self._ended.wait(self.PAUSE):
+                for data in self._frames:
+                    out.send(data)
+                while not into.empty():
+                    self._compare([into.receive().data], self._replies)
+                    self._returned += 1
+
+    def _use(self) -> None:
+        while not self._ended.wait(self.PAUSE):
+            self._take()
+            self._finish()
+            self._socket.queue(*self._replies[: self._idle])
+            self._idle = 0
+            self._answers.add(answer(self._socket.wake_tx))
+
+    def _take(self) -> None:
+        came = self._socket.received()
+        self._socket.fill(len(came))
+        self._compare(came, self._frames)
+        self._received += len(came)
+
+    def _finish(self) -> int:
+        self._idle += self._socket.completed()
+        return self._idle
+
+    def _compare(self, came: list[bytes], sent: list[bytes]) -> None:
+        self._strange += [data for data in came if data not in sent]
+
+    def _unchanged(self) -> None:
+        ksft_eq(len(self._strange), 0, "frames with other contents")
+
+    def flowing(self, count: int = 4 * BURST) -> None:
+        """Waits until so many more frames have come each way; by copying, none go
+        out."""
+        received, returned = self._received + count, self._returned + count
+        zerocopy = self._socket.is_zerocopy
+        ksft_busy_wait(
+            lambda: (
+                self._received >= received
+                and (self._returned >= returned or not zerocopy)
+            ),
+            deadline=30,
+            comment="nothing flows",
+        )
+
+    def _stop(self) -> None:
+        self._ended.set()
+        self._threads.shutdown()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+        self._using.result()
+        # The far port may be gone.
+        ksft_in(self._sending.result(), {""} if LOADED.exists() else self.ANSWERS)
+        self._unchanged()
+        ksft_eq(self._answers - self.ANSWERS, set())
+
+    def settle(self, nic: Nic) -> None:
+        """Ends what is on its way, so that others can use the socket."""
+        self.lose(nic)
+        self._take()
+        self._unchanged()
+        ksft_busy_wait(
+            lambda: self._finish() == self.BURST,
+            deadline=30,
+            comment="frames are not completed",
+        )
+
+    def lose(self, nic: Nic) -> None:
+        """What is on its way is lost: ports that are set down drop it."""
+        nic.down()
+        self._remote.down()
+        operational(nic, self._remote)
 
 
 def cut_off(sock: XdpSocket) -> None:
@@ -55,27 +167,24 @@ def test_device_deleted(flags: Bind) -> None:
         at.device.ns.rtnl.dellink({"ifname": at.device.name})
         cut_off(sock)
         ksft_eq(at.users, set())
-    busy.rest(at.nic)
+    busy.lose(at.nic)
     again = replace(at, device=lessee(at.device.ns, at.nic, QUEUE))
     again.works(again.socket())
 
 
-def closed_in_time(at: Leased, sock: XdpSocket) -> bool:
-    """Closes a socket when the deletion of its group of devices has begun;
-    whether it still had its own then."""
-    container = at.device.ns
-    with Monitor(container.name) as links:
-        deletion = threading.Thread(
-            target=container.rtnl.dellink, args=({"group": GROUP},)
-        )
-        deletion.start()
-        links.wait()
-        error = sock.error
-        sock.close()
-        deletion.join()
-        ksft_eq(links.seen()[-1][1].name, at.device.name)
-    ksft_in(error, ("", "ENETDOWN"))
-    return not error
+@contextmanager
+def first_on_one_processor() -> Iterator[None]:
+    """This thread runs there as soon as it can; those that it starts run there too,
+    when it waits."""
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})
+    policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+    os.sched_setscheduler(0, policy, os.sched_param(1))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.sched_setaffinity(0, processors)
 
 
 @ksft_variants(FLAGS)
@@ -83,30 +192,22 @@ def test_closed_while_deleted(flags: Bind) -> None:
     """What a socket leaves to be cleared up later, as its device is going, is
     taken from the NIC all the same."""
     spare_c("it is left with the queue of the NIC")
-    host, remote, container = namespaces(3)
-    nic, far = simnic(host, remote)
-    redirection = Redirection(nic)
-    for others in (OTHERS << number for number in range(TRIES)):
-        # They go in the order in which they came, and the device last.
-        for number in range(others):
-            container.rtnl.newlink(
-                {
-                    "ifname": f"other{number}",
-                    "group": GROUP,
-                    "linkinfo": {"kind": "dummy"},
-                }
-            )
-        device = lessee(container, nic, QUEUE)
-        container.rtnl.change(device.name, {"group": GROUP})
-        at = Leased(nic, far, device, redirection)
-        sock = at.socket(flags)
-        at.arrive(sock)
-        closed = closed_in_time(at, sock)
-        ksft_eq(at.users, set())
-        if closed:
-            break
-    ksft_true(closed, "the device has always been quicker")
-    again = replace(at, device=lessee(container, nic, QUEUE))
+    at = leased()
+    sock = at.socket(flags)
+    at.arrive(sock)
+    ns, name = at.device.ns, at.device.name
+    # The deletion tells that the device is down, then waits for a grace period, and
+    # only then takes it from its socket.
+    with Monitor(ns.name) as links, ThreadPoolExecutor(1) as threads:
+        with first_on_one_processor():
+            deletion = threads.submit(ns.rtnl.dellink, {"ifname": name})
+            while all(link.flags & IFF_UP for _, link in links.seen()):
+                links.wait()
+            ksft_eq(sock.error, "")
+            sock.close()
+        deletion.result()
+    ksft_eq(at.users, set())
+    again = replace(at, device=lessee(ns, at.nic, QUEUE))
     again.works(again.socket())
 
 

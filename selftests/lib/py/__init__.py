@@ -24,11 +24,11 @@ from .bpf import pin_path, program_exists, program_gone, way, ways
 from .kernel import KMEMLEAK, KernelLog, capabilities, kernel_memory, leaks
 from .kernel import limit_backlog, spare_c
 from .ksft import cases
-from .leased import LEASED, QUEUE, Busy, Leased, frames_to, leased, lessee, same
+from .leased import LEASED, QUEUE, Leased, frames_to, leased, lessee, same
 from .netkit import IFF_UP, MODES, Mode, Namespace, Pairing, Policy, Port, Scrub
 from .netkit import bare_packets, emptied, fork, namespaces, netkit, operational, pair
 from .netkit import refused, sending, single, tun
-from .packet import BROADCAST, ETH_HLEN, MARK, PRIORITY, Capture, Offloaded
+from .packet import BROADCAST, ETH_HLEN, ETH_P_TEST, MARK, PRIORITY, Capture, Offloaded
 from .packet import PacketSocket, Received, frame, ip_frame, protocol_of, send_segments
 from .redirect import EGRESS, INGRESS, Segment, grown, made, next_hop, received
 from .redirect import redirect, redirect_neigh, second_pair, send, send_back, send_frame
