@@ -100,6 +100,13 @@ class Leased:
         """Closes a socket if it is open, and waits until its queue is free of it.
 
         What the socket had goes a little later than itself.  Of a device that
+    def pass_by(self) -> None:
+        """What is sent from far away to the NIC comes by another queue, to the host."""
+        frames = frames_to(self.nic.address)
+        with self.nic.packets() as into, self.remote.packets() as out:
+            out.send(frames[0])
+            same([into.receive().data], frames)
+
         goes in between, the kernel does not get it back from the NIC.
         """
         if sock.fileno() >= 0:
