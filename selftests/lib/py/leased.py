@@ -4,6 +4,7 @@
 A container whose device has leased queues of a NIC, for its AF_XDP sockets.
 """
 
+import os
 import random
 from dataclasses import dataclass
 from functools import cache
@@ -34,13 +35,21 @@ def lessee(ns: Namespace, nic: Nic, *queues: int) -> Port:
     return device
 
 
+@cache
+def _random() -> random.Random:
+    """Of a seed that is printed; to repeat a run, it is taken from the environment."""
+    seed = int(os.environ.get("NETKIT_SEED", random.getrandbits(32)))
+    ksft_pr(f"NETKIT_SEED={seed}")
+    return random.Random(seed)
+
+
 def frames_to(
     destination: bytes, count: int = 1, protocol: int = ETH_P_TEST
 ) -> list[bytes]:
     """Frames of all lengths, none like another one."""
-    lengths = [60, 1514, *(random.randint(60, 1514) for _ in range(count))]
+    lengths = [60, 1514, *(_random().randint(60, 1514) for _ in range(count))]
     return [
-        frame(destination, random.randbytes(length - 14), length, protocol)
+        frame(destination, _random().randbytes(length - 14), length, protocol)
         for length in lengths[:count]
     ]
 
@@ -91,6 +100,13 @@ class Leased:
             same([into.receive().data for _ in frames], frames)
         sender.complete(count)
 
+    def pass_by(self) -> None:
+        """What is sent from far away to the NIC comes by another queue, to the host."""
+        frames = frames_to(self.nic.address)
+        with self.nic.packets() as into, self.remote.packets() as out:
+            out.send(frames[0])
+            same([into.receive().data], frames)
+
     @property
     def users(self) -> set[str]:
         """What the queue is in use for."""
@@ -100,13 +116,6 @@ class Leased:
         """Closes a socket if it is open, and waits until its queue is free of it.
 
         What the socket had goes a little later than itself.  Of a device that
-    def pass_by(self) -> None:
-        """What is sent from far away to the NIC comes by another queue, to the host."""
-        frames = frames_to(self.nic.address)
-        with self.nic.packets() as into, self.remote.packets() as out:
-            out.send(frames[0])
-            same([into.receive().data], frames)
-
         goes in between, the kernel does not get it back from the NIC.
         """
         if sock.fileno() >= 0:
