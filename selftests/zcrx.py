@@ -13,7 +13,7 @@ from typing import Self
 from lib.py import ksft_eq, ksft_exit, ksft_ge, ksft_gt, ksft_in, ksft_run, ksft_true
 from lib.py import cases, lease, queue_get
 from lib.py.pods import Pod
-from lib.py.zcrx import PACKETS, PORT, SIZE, Node, Receiver, beside, open_ring
+from lib.py.zcrx import PACKETS, PORT, SIZE, Node, Receiver, beside, open_ring, pattern
 
 QUEUE = 2
 OTHER_QUEUE = 3
@@ -54,22 +54,22 @@ def test_again() -> None:
 
 
 def test_two_pods() -> None:
-    """At the same time, each from its own queue."""
+    """Both at once, each from its own queue."""
     node = Node(pods=2)
-    queues = dict(zip(node.pods, (QUEUE, OTHER_QUEUE), strict=True))
+    queues = (QUEUE, OTHER_QUEUE)
     receivers = [
         Receiver(pod.device, node.lend(pod, pod.device, queue))
-        for pod, queue in queues.items()
+        for pod, queue in zip(node.pods, queues, strict=True)
     ]
-    senders = [threading.Thread(target=node.send, args=(pod,)) for pod in node.pods]
-    before = {queue: node.unreadable(queue) for queue in queues.values()}
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
+    before = node.nic.counters
+    connections = [node.connection(pod) for pod in node.pods]
+    for start in range(0, SIZE, SIZE // 4):
+        for connection in connections:
+            connection.sendall(pattern(SIZE // 4, start))
+    for connection in connections:
+        connection.close()
     ksft_eq([receiver.finish() for receiver in receivers], [str(SIZE)] * 2)
-    for queue in queues.values():
-        ksft_ge(node.unreadable(queue) - before[queue], PACKETS)
+    node.by_ring(before, *queues)
 
 
 def test_two_leases() -> None:

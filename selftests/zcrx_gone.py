@@ -42,7 +42,7 @@ class Loaded:
         self.node.flowing(QUEUE)
         sent = self.load.finish()
         ksft_eq(self.receiver.finish(), str(sent))
-        self.node.by_ring(self.before, QUEUE, sent)
+        self.node.by_ring(self.before, QUEUE, size=sent)
 
     def works(self) -> None:
         """Another ring on the same queue."""

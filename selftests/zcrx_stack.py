@@ -51,7 +51,7 @@ class Bare:
         """All that was sent is in the ring, and has come by no other memory."""
         sent = self.load.finish()
         ksft_eq(self.receiver.finish(), str(sent))
-        self.node.by_ring(self.before, QUEUE, sent)
+        self.node.by_ring(self.before, QUEUE, size=sent)
 
 
 @ksft_variants([KsftNamedVariant("packets", "off"), KsftNamedVariant("gro", "on")])

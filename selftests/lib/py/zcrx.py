@@ -201,18 +201,19 @@ class Node:
         self.by_ring(before, queue)
         self.released(queue)
 
-    def by_ring(self, before: dict[str, int], queue: int, size: int = SIZE) -> None:
-        """What has come since then has come by this queue, all of it into memory
-        that only a ring reads, and is so many bytes of payload at least."""
+    def by_ring(self, before: dict[str, int], *queues: int, size: int = SIZE) -> None:
+        """What has come since then has come by these queues, all of it into memory
+        that only a ring reads, and is so many bytes of payload each at least."""
         after = self.nic.counters
         packets = {
             name: after[name] - before.get(name, 0)
             for name in after
             if name.endswith(("_unreadable", "_split"))
         }
-        ours = packets.pop(f"rx{queue}_unreadable")
-        ksft_ge(ours, math.ceil(size / SEGMENT), "packets in the memory of the ring")
-        ksft_eq(packets.pop(f"rx{queue}_split"), ours)
+        for queue in queues:
+            ours = packets.pop(f"rx{queue}_unreadable")
+            ksft_ge(ours, math.ceil(size / SEGMENT), "packets in a ring's memory")
+            ksft_eq(packets.pop(f"rx{queue}_split"), ours)
         ksft_eq(set(packets.values()), {0}, "by other queues")
 
     def copy(self, pod: Pod, queue: int) -> None:
