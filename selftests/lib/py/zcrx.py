@@ -5,11 +5,13 @@ Pods that receive with zero copy, from queues of a NIC that they have leased.
 """
 
 import math
+import select
 import socket
 import string
 import struct
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -70,7 +72,8 @@ class Receiver:
         self._process = _receive(device, queue, str(PORT))
         defer(self.kill)
         assert self._process.stdout is not None
-        ksft_eq(self._process.stdout.readline(), "ready\n")
+        told, _, _ = select.select([self._process.stdout], [], [], 30)
+        ksft_eq(self._process.stdout.readline() if told else "", "ready\n")
 
     def kill(self) -> None:
         self._process.kill()
@@ -97,30 +100,29 @@ class Load:
         self._connection = connection
         self._sent = 0
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._send)
-        self._thread.start()
+        self._thread = ThreadPoolExecutor(1)
+        self._sending = self._thread.submit(self._send)
         defer(self.stop)
 
     def _send(self) -> None:
-        # Until the receiver has gone, or what is between.
-        with suppress(OSError):
-            while not self._ended.wait(self.PAUSE):
-                self._connection.sendall(pattern(self.CHUNK, self._sent))
-                self._sent += self.CHUNK
+        while not self._ended.wait(self.PAUSE):
+            self._connection.sendall(pattern(self.CHUNK, self._sent))
+            self._sent += self.CHUNK
 
     def finish(self) -> int:
         """Ends the connection behind what was sent: how many bytes these are."""
         self._ended.set()
-        self._thread.join()
+        self._sending.result()
         self._connection.shutdown(socket.SHUT_WR)
         return self._sent
 
     def stop(self) -> None:
+        """Whether or not the receiver is there, and what is between."""
         self._ended.set()
         # Ends what waits for somebody to take it.
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
+        self._thread.shutdown()
         self._connection.close()
 
 
