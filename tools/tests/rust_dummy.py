@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Tests the sample of a network device, samples/rust_netdev_dummy.rs: a second user of what netkit stands on.
 
-Runs inside the guest: tools/vm -- tools/samples/test.py
+Runs inside the guest: tools/vm -- tools/tests/rust_dummy.py
 """
 
 import os

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Tests what the patches beside this file add to ip: single devices, and the room around packets.
 
-Runs inside the guest: tools/vm -- tools/iproute2/test.py
+Runs inside the guest: tools/vm -- tools/tests/iproute2.py
 """
 
 import os
