@@ -186,6 +186,7 @@ static void simnic_init_port(struct simnic_port *port, struct net_device *dev,
 	dev->queue_mgmt_ops = &simnic_queue_mgmt_ops;
 	dev->stat_ops = &simnic_stat_ops;
 	dev->request_ops_lock = true;
+	netdev_lockdep_set_classes(dev);
 	dev->netmem_tx = NETMEM_TX_DMA;
 	dev->max_mtu = SIMNIC_MAX_MTU;
 	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE;
