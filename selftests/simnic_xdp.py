@@ -2,11 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0
 
 """
-The simulated NIC itself: XDP programs on it, and frames that others send by it.
+The simulated NIC itself: XDP programs on it, frames that others send by it, and
+when it says that it has sent them.
 """
 
-from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_true
-from lib.py import ksft_variants
+import select
+import socket
+import struct
+
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_gt, ksft_in, ksft_run
+from lib.py import ksft_true, ksft_variants
 from lib.py import AttachType, Hook, Nic, Port, ProgType, Program, cases, frame, insn
 from lib.py import namespaces, simnic, veth
 from lib.py.insn import Helper, Reg
@@ -15,6 +20,11 @@ ABORTED, DROP, PASS, TX = range(4)
 FRAMES = 3
 LENGTH = 60
 LONG = 5000
+# From linux/net_tstamp.h and asm-generic/socket.h.
+SO_TIMESTAMPING = 37
+SOF_TIMESTAMPING_TX_SOFTWARE = 1 << 1
+SOF_TIMESTAMPING_SOFTWARE = 1 << 4
+TIMEOUT_MS = 30_000
 
 
 def attach(port: Port, *code: bytes) -> None:
@@ -133,6 +143,25 @@ def test_long(program: bool) -> None:
             ksft_true(arriving.empty())
         else:
             ksft_eq(arriving.receive().data, data)
+
+
+def test_timestamp() -> None:
+    """Who sends learns when that was, as ethtool says it can."""
+    nic, far = ports()
+    nic.configure("192.0.2.1/24")
+    far.configure("192.0.2.2/24")
+    ksft_in("software-transmit", nic.ns.ethtool(f"-T {nic.name}"))
+    flags = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
+    with nic.ns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, flags)
+        sock.sendto(b"", ("192.0.2.2", 9))
+        poll = select.poll()
+        poll.register(sock, 0)
+        ksft_eq([event for _, event in poll.poll(TIMEOUT_MS)], [select.POLLERR])
+        _, messages, *_ = sock.recvmsg(0, 256, socket.MSG_ERRQUEUE)
+    stamps = [data for _, kind, data in messages if kind == SO_TIMESTAMPING]
+    ksft_eq(len(stamps), 1)
+    ksft_gt(struct.unpack_from("q", stamps[0])[0], 0)
 
 
 def main() -> None:

@@ -2,10 +2,11 @@
 /*
  * simnic: two simulated physical network ports, joined by a wire.
  *
- * What travels on the wire is a frame: bytes without anything attached. A port
- * reads what it sends, and writes what it receives, at DMA addresses only, as
- * a device would; that is how memory of which the kernel has no mapping (that
- * of memory providers) is filled.
+ * What travels on the wire is a frame: the bytes of a packet, without the skb.
+ * A port writes what it receives at DMA addresses only, as a device does: the
+ * kernel may have no mapping of that memory, which can be a memory provider's.
+ * Such memory, and that of AF_XDP sockets, it also sends from by DMA address.
+ * All else that it sends it copies out of the skb.
  */
 #ifndef SIMNIC_H
 #define SIMNIC_H
@@ -130,7 +131,7 @@ struct simnic_channel {
 	struct simnic_rxq *rxq;
 	struct xsk_buff_pool *xsk;
 
-	/* What has arrived from the wire. Nests in nothing. */
+	/* What has arrived from the wire. Leaf lock. */
 	spinlock_t fifo_lock;
 	struct list_head fifo;
 	u32 fifo_len;

@@ -209,6 +209,7 @@ netdev_tx_t simnic_xmit(struct sk_buff *skb, struct net_device *dev)
 	u32 size = port->tx_size;
 
 	/* Once it is queued it may be completed, by another processor. */
+	skb_tx_timestamp(skb);
 	netdev_tx_sent_queue(txq, skb->len);
 	skb_queue_tail(&ch->txq, skb);
 	if (!netif_txq_maybe_stop(txq, size - min(skb_queue_len_lockless(&ch->txq), size),
