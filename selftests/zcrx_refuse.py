@@ -117,6 +117,21 @@ def test_every_queue() -> None:
         container.rtnl.dellink({"ifname": device.name})
 
 
+def test_nic_down() -> None:
+    """A NIC that is down takes no ring, but lets one go that it had."""
+    node = Node()
+    (pod,) = node.pods
+    leased = lease(pod.device, node.nic, QUEUE)
+    node.nic.down()
+    ksft_eq(open_ring(pod.device, leased), "ENETDOWN")
+    node.nic_up()
+    Receiver(pod.device, leased)
+    node.nic.down()
+    pod.ns.rtnl.dellink({"ifname": pod.device.name})
+    node.nic_up()
+    ksft_eq(open_ring(node.nic, QUEUE), "")
+
+
 def main() -> None:
     ksft_run(cases(globals()))
     ksft_exit()

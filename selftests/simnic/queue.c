@@ -188,7 +188,8 @@ static int simnic_queue_mem_alloc(struct net_device *dev,
 
 	if (simnic_fails(port, SIMNIC_FAIL_QUEUE_MEM_ALLOC))
 		return -ENOMEM;
-	if (netif_running(dev) && !port->up)
+	/* As most NICs do; this is the error that the core puts up with. */
+	if (!port->up)
 		return -ENETDOWN;
 	rxq = simnic_rxq_alloc(port, idx, qcfg, port->ch[idx].xsk);
 	if (IS_ERR(rxq))
