@@ -14,7 +14,6 @@ static const char *const simnic_stat_names[SIMNIC_STATS] = {
 	[SIMNIC_RX_CSUM_OK]		= "rx%u_csum_ok",
 	[SIMNIC_RX_CSUM_COMPLETE]	= "rx%u_csum_complete",
 	[SIMNIC_RX_CSUM_NONE]		= "rx%u_csum_none",
-	[SIMNIC_RX_CSUM_BAD]		= "rx%u_csum_bad",
 	[SIMNIC_RX_SPLIT]		= "rx%u_split",
 	[SIMNIC_RX_UNREADABLE]		= "rx%u_unreadable",
 	[SIMNIC_RX_XDP_PASS]		= "rx%u_xdp_pass",
@@ -76,13 +75,40 @@ static void simnic_get_channels(struct net_device *dev,
 	channels->combined_count = simnic_port(dev)->channels;
 }
 
-/* Up again after a change. If that fails, the port is up with no queues. */
-static int simnic_again(struct simnic_port *port)
+static int simnic_set_queues(struct simnic_port *port, u32 n, u32 rx_size,
+			     u32 tx_size)
 {
-	int err = simnic_up(port);
+	struct net_device *dev = port->dev;
+	int err;
 
+	simnic_down(port);
+	if (n != port->channels) {
+		err = netif_set_real_num_queues(dev, n, n);
+		if (err)
+			return err;
+		simnic_steer_resize(port, n);
+	}
+	port->rx_size = rx_size;
+	port->tx_size = tx_size;
+	if (!netif_running(dev))
+		return 0;
+	err = simnic_up(port);
 	if (!err)
-		netif_tx_wake_all_queues(port->dev);
+		netif_tx_wake_all_queues(dev);
+	return err;
+}
+
+/* Have so many queues of these sizes, or else the ones of before. */
+static int simnic_change_queues(struct simnic_port *port, u32 n, u32 rx_size,
+				u32 tx_size)
+{
+	u32 old_rx = port->rx_size, old_tx = port->tx_size;
+	u32 old = port->channels;
+	int err;
+
+	err = simnic_set_queues(port, n, rx_size, tx_size);
+	if (err && simnic_set_queues(port, old, old_rx, old_tx))
+		netdev_err(port->dev, "no queues any more\n");
 	return err;
 }
 
@@ -90,29 +116,9 @@ static int simnic_set_channels(struct net_device *dev,
 			       struct ethtool_channels *channels)
 {
 	struct simnic_port *port = simnic_port(dev);
-	bool running = netif_running(dev);
-	u32 n = channels->combined_count;
-	u32 old = port->channels;
-	int err, err2;
 
-	if (running)
-		simnic_down(port);
-	err = netif_set_real_num_queues(dev, n, n);
-	if (!err)
-		simnic_steer_resize(port, n);
-	if (!running)
-		return err;
-
-	err2 = simnic_again(port);
-	if (err2 && !err) {
-		netif_set_real_num_queues(dev, old, old);
-		simnic_steer_resize(port, old);
-		err = err2;
-		err2 = simnic_again(port);
-	}
-	if (err2)
-		netdev_err(dev, "no queues any more (%d)\n", err2);
-	return err;
+	return simnic_change_queues(port, channels->combined_count,
+				    port->rx_size, port->tx_size);
 }
 
 static void simnic_get_ringparam(struct net_device *dev,
@@ -138,11 +144,8 @@ static int simnic_set_ringparam(struct net_device *dev,
 				struct netlink_ext_ack *extack)
 {
 	struct simnic_port *port = simnic_port(dev);
-	bool running = netif_running(dev);
-	u32 old_rx = port->rx_size;
-	u32 old_tx = port->tx_size;
-	int err = 0;
 	u32 rx, tx;
+	int err;
 
 	if (ring->rx_pending < SIMNIC_RING_MIN ||
 	    ring->tx_pending < SIMNIC_RING_MIN) {
@@ -154,20 +157,10 @@ static int simnic_set_ringparam(struct net_device *dev,
 	/* Ring indices run on past 2^32, which other sizes do not divide. */
 	rx = roundup_pow_of_two(ring->rx_pending);
 	tx = roundup_pow_of_two(ring->tx_pending);
-	if (rx != old_rx || tx != old_tx) {
-		if (running)
-			simnic_down(port);
-		port->rx_size = rx;
-		port->tx_size = tx;
-		if (running)
-			err = simnic_again(port);
-		if (err) {
-			port->rx_size = old_rx;
-			port->tx_size = old_tx;
-			if (simnic_again(port))
-				netdev_err(dev, "no queues any more\n");
+	if (rx != port->rx_size || tx != port->tx_size) {
+		err = simnic_change_queues(port, port->channels, rx, tx);
+		if (err)
 			return err;
-		}
 	}
 
 	/* It is off unless asked for. */
@@ -179,7 +172,7 @@ static int simnic_set_ringparam(struct net_device *dev,
 
 static u32 simnic_get_rxfh_key_size(struct net_device *dev)
 {
-	return SIMNIC_RSS_KEY;
+	return sizeof(siphash_key_t);
 }
 
 static u32 simnic_get_rxfh_indir_size(struct net_device *dev)
@@ -197,13 +190,12 @@ static int simnic_get_rxfh(struct net_device *dev,
 {
 	struct simnic_port *port = simnic_port(dev);
 
-	rxfh->hfunc = ETH_RSS_HASH_TOP;
 	rxfh->input_xfrm = port->rss_xfrm;
 	if (rxfh->indir)
 		memcpy(rxfh->indir, port->rss_indir[0],
 		       sizeof(port->rss_indir[0]));
 	if (rxfh->key)
-		memcpy(rxfh->key, port->rss_key, sizeof(port->rss_key));
+		memcpy(rxfh->key, &port->rss_key, sizeof(port->rss_key));
 	return 0;
 }
 
@@ -211,14 +203,13 @@ static void simnic_set_indir(struct simnic_port *port, u32 context,
 			     const u32 *indir)
 {
 	u32 *to = port->rss_indir[context];
-	unsigned long flags;
 	int i;
 
-	spin_lock_irqsave(&port->steer_lock, flags);
+	spin_lock_bh(&port->steer_lock);
 	for (i = 0; i < SIMNIC_RSS_INDIR; i++)
 		to[i] = indir ? indir[i] :
 			ethtool_rxfh_indir_default(i, port->channels);
-	spin_unlock_irqrestore(&port->steer_lock, flags);
+	spin_unlock_bh(&port->steer_lock);
 }
 
 static int simnic_set_rxfh(struct net_device *dev,
@@ -226,19 +217,17 @@ static int simnic_set_rxfh(struct net_device *dev,
 			   struct netlink_ext_ack *extack)
 {
 	struct simnic_port *port = simnic_port(dev);
-	unsigned long flags;
 
-	if (rxfh->hfunc != ETH_RSS_HASH_NO_CHANGE &&
-	    rxfh->hfunc != ETH_RSS_HASH_TOP)
+	if (rxfh->hfunc != ETH_RSS_HASH_NO_CHANGE)
 		return -EOPNOTSUPP;
 	if (rxfh->indir)
 		simnic_set_indir(port, 0, rxfh->indir);
-	spin_lock_irqsave(&port->steer_lock, flags);
+	spin_lock_bh(&port->steer_lock);
 	if (rxfh->key)
-		memcpy(port->rss_key, rxfh->key, sizeof(port->rss_key));
+		memcpy(&port->rss_key, rxfh->key, sizeof(port->rss_key));
 	if (rxfh->input_xfrm != RXH_XFRM_NO_CHANGE)
 		port->rss_xfrm = rxfh->input_xfrm;
-	spin_unlock_irqrestore(&port->steer_lock, flags);
+	spin_unlock_bh(&port->steer_lock);
 	return 0;
 }
 
@@ -248,7 +237,6 @@ static int simnic_create_rxfh_context(struct net_device *dev,
 				      const struct ethtool_rxfh_param *rxfh,
 				      struct netlink_ext_ack *extack)
 {
-	ctx->hfunc = ETH_RSS_HASH_TOP;
 	simnic_set_indir(simnic_port(dev), rxfh->rss_context, rxfh->indir);
 	if (!rxfh->indir)
 		memcpy(ethtool_rxfh_context_indir(ctx),
@@ -276,16 +264,6 @@ static int simnic_remove_rxfh_context(struct net_device *dev,
 	return 0;
 }
 
-static int simnic_get_link_ksettings(struct net_device *dev,
-				     struct ethtool_link_ksettings *settings)
-{
-	settings->base.speed = SPEED_100000;
-	settings->base.duplex = DUPLEX_FULL;
-	settings->base.port = PORT_OTHER;
-	settings->base.autoneg = AUTONEG_DISABLE;
-	return 0;
-}
-
 const struct ethtool_ops simnic_ethtool_ops = {
 	.supported_ring_params	= ETHTOOL_RING_USE_TCP_DATA_SPLIT |
 				  ETHTOOL_RING_USE_HDS_THRS,
@@ -295,7 +273,6 @@ const struct ethtool_ops simnic_ethtool_ops = {
 				  ETHTOOL_OP_NEEDS_RTNL_GLINK,
 	.get_drvinfo		= simnic_get_drvinfo,
 	.get_link		= ethtool_op_get_link,
-	.get_link_ksettings	= simnic_get_link_ksettings,
 	.get_ts_info		= ethtool_op_get_ts_info,
 	.get_sset_count		= simnic_get_sset_count,
 	.get_strings		= simnic_get_strings,

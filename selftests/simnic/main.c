@@ -42,7 +42,7 @@ int simnic_up(struct simnic_port *port)
 		return -EIO;
 	for (i = 0; i < port->channels; i++) {
 		netdev_queue_config(dev, i, &qcfg);
-		rxq[i] = simnic_rxq_alloc(port, i, &qcfg, port->ch[i].xsk);
+		rxq[i] = simnic_rxq_alloc(port, i, &qcfg);
 		if (IS_ERR(rxq[i])) {
 			err = PTR_ERR(rxq[i]);
 			goto err_free;
@@ -125,25 +125,6 @@ static int simnic_change_mtu(struct net_device *dev, int mtu)
 	return 0;
 }
 
-static void simnic_get_stats64(struct net_device *dev,
-			       struct rtnl_link_stats64 *stats)
-{
-	struct simnic_port *port = simnic_port(dev);
-	int i;
-
-	for (i = 0; i < SIMNIC_MAX_CHANNELS; i++) {
-		struct simnic_channel *ch = &port->ch[i];
-
-		stats->rx_packets += simnic_stat(ch, SIMNIC_RX_PACKETS);
-		stats->rx_bytes += simnic_stat(ch, SIMNIC_RX_BYTES);
-		stats->rx_dropped += simnic_stat(ch, SIMNIC_RX_ALLOC_FAIL);
-		stats->rx_missed_errors += simnic_stat(ch, SIMNIC_RX_DROPS);
-		stats->tx_packets += simnic_stat(ch, SIMNIC_TX_PACKETS);
-		stats->tx_bytes += simnic_stat(ch, SIMNIC_TX_BYTES);
-		stats->tx_dropped += simnic_stat(ch, SIMNIC_TX_DROPS);
-	}
-}
-
 static const struct net_device_ops simnic_netdev_ops = {
 	.ndo_open		= simnic_open,
 	.ndo_stop		= simnic_stop,
@@ -185,14 +166,13 @@ static void simnic_init_port(struct simnic_port *port, struct net_device *dev,
 	dev->ethtool_ops = &simnic_ethtool_ops;
 	dev->queue_mgmt_ops = &simnic_queue_mgmt_ops;
 	dev->stat_ops = &simnic_stat_ops;
-	dev->request_ops_lock = true;
 	netdev_lockdep_set_classes(dev);
 	dev->netmem_tx = NETMEM_TX_DMA;
 	dev->max_mtu = SIMNIC_MAX_MTU;
-	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE;
-	dev->hw_features = NETIF_F_SG | NETIF_F_HW_CSUM | NETIF_F_RXCSUM |
-			   NETIF_F_RXHASH | NETIF_F_NTUPLE;
-	dev->features = dev->hw_features | NETIF_F_HIGHDMA;
+	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE | IFF_DISABLE_NETPOLL;
+	dev->hw_features = NETIF_F_SG | NETIF_F_HW_CSUM;
+	dev->features = dev->hw_features | NETIF_F_HIGHDMA | NETIF_F_RXCSUM |
+			NETIF_F_RXHASH | NETIF_F_NTUPLE;
 	dev->vlan_features = NETIF_F_SG | NETIF_F_HW_CSUM | NETIF_F_HIGHDMA;
 	dev->xdp_features = NETDEV_XDP_ACT_BASIC | NETDEV_XDP_ACT_REDIRECT |
 			    NETDEV_XDP_ACT_NDO_XMIT |

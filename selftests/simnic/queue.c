@@ -8,11 +8,6 @@
 
 #include "simnic.h"
 
-/* What the core keeps of a queue; XDP has pointers to the rest. */
-struct simnic_queue_mem {
-	struct simnic_rxq *rxq;
-};
-
 static struct page_pool *simnic_page_pool(struct simnic_port *port, u32 idx,
 					  u32 page_size, bool unreadable)
 {
@@ -52,8 +47,7 @@ static int simnic_xdp_rxq_reg(struct simnic_port *port, u32 idx,
  * the buffers of a socket and without.
  */
 struct simnic_rxq *simnic_rxq_alloc(struct simnic_port *port, u32 idx,
-				    const struct netdev_queue_config *qcfg,
-				    struct xsk_buff_pool *xsk)
+				    const struct netdev_queue_config *qcfg)
 {
 	struct simnic_channel *ch = &port->ch[idx];
 	struct simnic_rxq *rxq;
@@ -64,7 +58,7 @@ struct simnic_rxq *simnic_rxq_alloc(struct simnic_port *port, u32 idx,
 		return ERR_PTR(-ENOMEM);
 	rxq->size = port->rx_size;
 	rxq->page_size = qcfg->rx_page_size ?: PAGE_SIZE;
-	rxq->xsk = xsk;
+	rxq->xsk = ch->xsk;
 	rxq->unreadable = netif_rxq_has_unreadable_mp(port->dev, idx);
 	rxq->pp = simnic_page_pool(port, idx, rxq->page_size, rxq->unreadable);
 	if (IS_ERR(rxq->pp)) {
@@ -129,13 +123,10 @@ void simnic_channel_start(struct simnic_channel *ch, struct simnic_rxq *rxq)
 		page_pool_enable_direct_recycling(rxq->pp, &ch->napi);
 	}
 	napi_enable_locked(&ch->napi);
-	ch->napi_on = true;
 	simnic_fifo_open(ch);
 
 	/* There may be something to send. */
-	local_bh_disable();
 	simnic_kick(ch);
-	local_bh_enable();
 }
 
 /* The queue that the channel had, if it had one. */
@@ -143,15 +134,11 @@ struct simnic_rxq *simnic_channel_stop(struct simnic_channel *ch)
 {
 	struct simnic_rxq *rxq = ch->rxq;
 
-	local_bh_disable();
-	simnic_fifo_close(ch);
-	local_bh_enable();
-	if (ch->napi_on)
-		napi_disable_locked(&ch->napi);
-	ch->napi_on = false;
-	ch->rxq = NULL;
 	if (!rxq)
 		return NULL;
+	simnic_fifo_close(ch);
+	napi_disable_locked(&ch->napi);
+	ch->rxq = NULL;
 	if (rxq->xsk)
 		simnic_rxq_unpost(rxq);
 	else
@@ -176,12 +163,13 @@ void simnic_channel_set_xsk(struct simnic_channel *ch,
 	simnic_channel_start(ch, rxq);
 }
 
+/* What the core keeps of a queue is where it is: XDP has pointers to it. */
 static int simnic_queue_mem_alloc(struct net_device *dev,
 				  struct netdev_queue_config *qcfg,
 				  void *per_queue_mem, int idx)
 {
-	struct simnic_queue_mem *mem = per_queue_mem;
 	struct simnic_port *port = simnic_port(dev);
+	struct simnic_rxq **mem = per_queue_mem;
 	struct simnic_rxq *rxq;
 
 	netdev_assert_locked(dev);
@@ -191,52 +179,52 @@ static int simnic_queue_mem_alloc(struct net_device *dev,
 	/* As most NICs do; this is the error that the core puts up with. */
 	if (!port->up)
 		return -ENETDOWN;
-	rxq = simnic_rxq_alloc(port, idx, qcfg, port->ch[idx].xsk);
+	rxq = simnic_rxq_alloc(port, idx, qcfg);
 	if (IS_ERR(rxq))
 		return PTR_ERR(rxq);
-	mem->rxq = rxq;
+	*mem = rxq;
 	return 0;
 }
 
 static void simnic_queue_mem_free(struct net_device *dev, void *per_queue_mem)
 {
-	struct simnic_queue_mem *mem = per_queue_mem;
+	struct simnic_rxq **mem = per_queue_mem;
 
 	netdev_assert_locked(dev);
-	simnic_rxq_free(mem->rxq);
-	mem->rxq = NULL;
+	simnic_rxq_free(*mem);
+	*mem = NULL;
 }
 
 static int simnic_queue_start(struct net_device *dev,
 			      struct netdev_queue_config *qcfg,
 			      void *per_queue_mem, int idx)
 {
-	struct simnic_queue_mem *mem = per_queue_mem;
 	struct simnic_port *port = simnic_port(dev);
+	struct simnic_rxq **mem = per_queue_mem;
 
 	netdev_assert_locked(dev);
 
 	if (simnic_fails(port, SIMNIC_FAIL_QUEUE_START))
 		return -EIO;
 	/* What had stopped was a queue that had failed to start. */
-	if (!mem->rxq)
+	if (!*mem)
 		return -ENODATA;
-	simnic_channel_start(&port->ch[idx], mem->rxq);
-	mem->rxq = NULL;
+	simnic_channel_start(&port->ch[idx], *mem);
+	*mem = NULL;
 	return 0;
 }
 
 static int simnic_queue_stop(struct net_device *dev, void *per_queue_mem,
 			     int idx)
 {
-	struct simnic_queue_mem *mem = per_queue_mem;
 	struct simnic_port *port = simnic_port(dev);
+	struct simnic_rxq **mem = per_queue_mem;
 
 	netdev_assert_locked(dev);
 
 	if (simnic_fails(port, SIMNIC_FAIL_QUEUE_STOP))
 		return -EIO;
-	mem->rxq = simnic_channel_stop(&port->ch[idx]);
+	*mem = simnic_channel_stop(&port->ch[idx]);
 	return 0;
 }
 
@@ -275,7 +263,7 @@ static struct device *simnic_queue_dma_dev(struct net_device *dev, int idx)
 }
 
 const struct netdev_queue_mgmt_ops simnic_queue_mgmt_ops = {
-	.ndo_queue_mem_size	= sizeof(struct simnic_queue_mem),
+	.ndo_queue_mem_size	= sizeof(struct simnic_rxq *),
 	.ndo_queue_mem_alloc	= simnic_queue_mem_alloc,
 	.ndo_queue_mem_free	= simnic_queue_mem_free,
 	.ndo_queue_start	= simnic_queue_start,
@@ -286,31 +274,49 @@ const struct netdev_queue_mgmt_ops simnic_queue_mgmt_ops = {
 	.supported_params	= QCFG_RX_PAGE_SIZE,
 };
 
+static u64 simnic_sum(struct net_device *dev, int from, int to,
+		      enum simnic_stat stat)
+{
+	u64 sum = 0;
+
+	for (; from < to; from++)
+		sum += simnic_stat(&simnic_port(dev)->ch[from], stat);
+	return sum;
+}
+
+static void simnic_sum_rx(struct net_device *dev, int from, int to,
+			  struct netdev_queue_stats_rx *stats)
+{
+	stats->packets = simnic_sum(dev, from, to, SIMNIC_RX_PACKETS);
+	stats->bytes = simnic_sum(dev, from, to, SIMNIC_RX_BYTES);
+	stats->alloc_fail = simnic_sum(dev, from, to, SIMNIC_RX_ALLOC_FAIL);
+	stats->hw_drops = simnic_sum(dev, from, to, SIMNIC_RX_DROPS);
+	stats->csum_unnecessary = simnic_sum(dev, from, to, SIMNIC_RX_CSUM_OK);
+	stats->csum_none = simnic_sum(dev, from, to, SIMNIC_RX_CSUM_NONE);
+	stats->csum_complete = simnic_sum(dev, from, to,
+					  SIMNIC_RX_CSUM_COMPLETE);
+}
+
+static void simnic_sum_tx(struct net_device *dev, int from, int to,
+			  struct netdev_queue_stats_tx *stats)
+{
+	stats->packets = simnic_sum(dev, from, to, SIMNIC_TX_PACKETS);
+	stats->bytes = simnic_sum(dev, from, to, SIMNIC_TX_BYTES);
+	stats->hw_drops = simnic_sum(dev, from, to, SIMNIC_TX_DROPS);
+	stats->stop = simnic_sum(dev, from, to, SIMNIC_TX_STOP);
+	stats->wake = simnic_sum(dev, from, to, SIMNIC_TX_WAKE);
+}
+
 static void simnic_get_queue_stats_rx(struct net_device *dev, int idx,
 				      struct netdev_queue_stats_rx *stats)
 {
-	struct simnic_channel *ch = &simnic_port(dev)->ch[idx];
-
-	stats->packets = simnic_stat(ch, SIMNIC_RX_PACKETS);
-	stats->bytes = simnic_stat(ch, SIMNIC_RX_BYTES);
-	stats->alloc_fail = simnic_stat(ch, SIMNIC_RX_ALLOC_FAIL);
-	stats->hw_drops = simnic_stat(ch, SIMNIC_RX_DROPS);
-	stats->csum_unnecessary = simnic_stat(ch, SIMNIC_RX_CSUM_OK);
-	stats->csum_complete = simnic_stat(ch, SIMNIC_RX_CSUM_COMPLETE);
-	stats->csum_none = simnic_stat(ch, SIMNIC_RX_CSUM_NONE);
-	stats->csum_bad = simnic_stat(ch, SIMNIC_RX_CSUM_BAD);
+	simnic_sum_rx(dev, idx, idx + 1, stats);
 }
 
 static void simnic_get_queue_stats_tx(struct net_device *dev, int idx,
 				      struct netdev_queue_stats_tx *stats)
 {
-	struct simnic_channel *ch = &simnic_port(dev)->ch[idx];
-
-	stats->packets = simnic_stat(ch, SIMNIC_TX_PACKETS);
-	stats->bytes = simnic_stat(ch, SIMNIC_TX_BYTES);
-	stats->hw_drops = simnic_stat(ch, SIMNIC_TX_DROPS);
-	stats->stop = simnic_stat(ch, SIMNIC_TX_STOP);
-	stats->wake = simnic_stat(ch, SIMNIC_TX_WAKE);
+	simnic_sum_tx(dev, idx, idx + 1, stats);
 }
 
 /* Those of the queues that there are not at present. */
@@ -318,22 +324,8 @@ static void simnic_get_base_stats(struct net_device *dev,
 				  struct netdev_queue_stats_rx *rx,
 				  struct netdev_queue_stats_tx *tx)
 {
-	rx->packets = 0;
-	rx->bytes = 0;
-	rx->alloc_fail = 0;
-	rx->hw_drops = 0;
-	rx->csum_unnecessary = 0;
-	rx->csum_complete = 0;
-	rx->csum_none = 0;
-	rx->csum_bad = 0;
-	tx->packets = 0;
-	tx->bytes = 0;
-	tx->hw_drops = 0;
-	tx->stop = 0;
-	tx->wake = 0;
-	netdev_stat_queue_sum(dev, dev->real_num_rx_queues,
-			      dev->num_rx_queues, rx, dev->real_num_tx_queues,
-			      dev->num_tx_queues, tx);
+	simnic_sum_rx(dev, dev->real_num_rx_queues, SIMNIC_MAX_CHANNELS, rx);
+	simnic_sum_tx(dev, dev->real_num_tx_queues, SIMNIC_MAX_CHANNELS, tx);
 }
 
 const struct netdev_stat_ops simnic_stat_ops = {
@@ -341,3 +333,20 @@ const struct netdev_stat_ops simnic_stat_ops = {
 	.get_queue_stats_tx	= simnic_get_queue_stats_tx,
 	.get_base_stats		= simnic_get_base_stats,
 };
+
+void simnic_get_stats64(struct net_device *dev,
+			struct rtnl_link_stats64 *stats)
+{
+	struct netdev_queue_stats_rx rx;
+	struct netdev_queue_stats_tx tx;
+
+	simnic_sum_rx(dev, 0, SIMNIC_MAX_CHANNELS, &rx);
+	simnic_sum_tx(dev, 0, SIMNIC_MAX_CHANNELS, &tx);
+	stats->rx_packets = rx.packets;
+	stats->rx_bytes = rx.bytes;
+	stats->rx_dropped = rx.alloc_fail;
+	stats->rx_missed_errors = rx.hw_drops;
+	stats->tx_packets = tx.packets;
+	stats->tx_bytes = tx.bytes;
+	stats->tx_dropped = tx.hw_drops;
+}

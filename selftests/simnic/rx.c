@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* simnic: what has arrived goes to memory, and to the stack */
 
-#include <linux/filter.h>
-#include <linux/udp.h>
-#include <net/checksum.h>
-#include <net/ip6_checksum.h>
+#include <linux/etherdevice.h>
 #include <net/page_pool/helpers.h>
 #include <net/xdp_sock_drv.h>
 
@@ -57,7 +54,7 @@ static union simnic_buf simnic_rx_take(struct simnic_rxq *rxq)
 	return rxq->bufs[rxq->tail++ % rxq->size];
 }
 
-/* The next buffer, filled. 0 if that failed. */
+/* The next buffer, filled. */
 static netmem_ref simnic_rx_fill(struct simnic_channel *ch, u32 offset,
 				 const void *data, u32 len)
 {
@@ -65,32 +62,25 @@ static netmem_ref simnic_rx_fill(struct simnic_channel *ch, u32 offset,
 	netmem_ref netmem = simnic_rx_take(rxq).netmem;
 	dma_addr_t dma = page_pool_get_dma_addr_netmem(netmem);
 
-	if (simnic_dma_write(ch->port, dma + offset, data, len)) {
-		page_pool_put_full_netmem(rxq->pp, netmem, true);
-		return 0;
-	}
+	simnic_dma_write(ch->port, dma + offset, data, len);
 	page_pool_dma_sync_netmem_for_cpu(rxq->pp, netmem, offset, len);
 	return netmem;
 }
 
-static int simnic_rx_add_frags(struct simnic_channel *ch, struct sk_buff *skb,
-			       const void *data, u32 len)
+static void simnic_rx_add_frags(struct simnic_channel *ch, struct sk_buff *skb,
+				const void *data, u32 len)
 {
 	u32 size = ch->rxq->page_size;
-	netmem_ref netmem;
 
 	while (len) {
 		u32 n = min(len, size);
 
-		netmem = simnic_rx_fill(ch, 0, data, n);
-		if (!netmem)
-			return -EFAULT;
-		skb_add_rx_frag_netmem(skb, skb_shinfo(skb)->nr_frags, netmem,
-				       0, n, size);
+		skb_add_rx_frag_netmem(skb, skb_shinfo(skb)->nr_frags,
+				       simnic_rx_fill(ch, 0, data, n), 0, n,
+				       size);
 		data += n;
 		len -= n;
 	}
-	return 0;
 }
 
 /* The headers in memory of the kernel, the payload in the queue's buffers. */
@@ -110,14 +100,13 @@ static struct sk_buff *simnic_rx_split(struct simnic_channel *ch,
 	}
 	skb_mark_for_recycle(skb);
 	skb_put_data(skb, frame->data, hdr_len);
-	if (simnic_rx_add_frags(ch, skb, frame->data + hdr_len, payload)) {
-		kfree_skb(skb);
-		return NULL;
-	}
+	simnic_rx_add_frags(ch, skb, frame->data + hdr_len, payload);
 	if (payload)
 		simnic_count(ch, SIMNIC_RX_SPLIT, 1);
 	if (!skb_frags_readable(skb))
 		simnic_count(ch, SIMNIC_RX_UNREADABLE, 1);
+	skb_record_rx_queue(skb, ch->idx);
+	skb->protocol = eth_type_trans(skb, ch->port->dev);
 	return skb;
 }
 
@@ -133,7 +122,6 @@ static struct sk_buff *simnic_rx_linear(struct simnic_channel *ch,
 	struct sk_buff *skb;
 	struct xdp_buff xdp;
 	netmem_ref netmem;
-	u32 metalen;
 
 	/* No program is shown a part of a packet. */
 	if (prog && rest) {
@@ -143,40 +131,18 @@ static struct sk_buff *simnic_rx_linear(struct simnic_channel *ch,
 	if (!simnic_rx_reserve(ch, 1 + DIV_ROUND_UP(rest, size)))
 		return NULL;
 	netmem = simnic_rx_fill(ch, XDP_PACKET_HEADROOM, frame->data, first);
-	if (!netmem)
-		return NULL;
-
 	xdp_init_buff(&xdp, size, &rxq->xdp_rxq);
 	xdp_prepare_buff(&xdp, netmem_address(netmem), XDP_PACKET_HEADROOM,
 			 first, true);
-	if (prog) {
-		switch (simnic_run_xdp(ch, prog, &xdp)) {
-		case XDP_PASS:
-			break;
-		case XDP_REDIRECT:
-			return NULL;
-		default:
-			page_pool_put_full_netmem(rxq->pp, netmem, true);
-			return NULL;
-		}
-	}
-
-	skb = napi_build_skb(xdp.data_hard_start, size);
+	if (!simnic_xdp_passes(ch, prog, &xdp))
+		return NULL;
+	skb = xdp_build_skb_from_buff(&xdp);
 	if (!skb) {
 		simnic_count(ch, SIMNIC_RX_ALLOC_FAIL, 1);
-		page_pool_put_full_netmem(rxq->pp, netmem, true);
+		xdp_return_buff(&xdp);
 		return NULL;
 	}
-	skb_mark_for_recycle(skb);
-	skb_reserve(skb, xdp.data - xdp.data_hard_start);
-	__skb_put(skb, xdp.data_end - xdp.data);
-	metalen = xdp.data - xdp.data_meta;
-	if (metalen)
-		skb_metadata_set(skb, metalen);
-	if (simnic_rx_add_frags(ch, skb, frame->data + first, rest)) {
-		kfree_skb(skb);
-		return NULL;
-	}
+	simnic_rx_add_frags(ch, skb, frame->data + first, rest);
 	return skb;
 }
 
@@ -186,10 +152,8 @@ static struct sk_buff *simnic_rx_xsk(struct simnic_channel *ch,
 				     struct bpf_prog *prog)
 {
 	struct simnic_rxq *rxq = ch->rxq;
-	struct sk_buff *skb = NULL;
+	struct sk_buff *skb;
 	struct xdp_buff *xdp;
-	u32 act = XDP_PASS;
-	u32 len, metalen;
 
 	if (!simnic_rx_reserve(ch, 1))
 		return NULL;
@@ -199,78 +163,36 @@ static struct sk_buff *simnic_rx_xsk(struct simnic_channel *ch,
 	}
 	xdp = simnic_rx_take(rxq).xdp;
 	xsk_buff_set_size(xdp, frame->len);
-	if (simnic_dma_write(ch->port, xsk_buff_xdp_get_dma(xdp), frame->data,
-			     frame->len)) {
-		xsk_buff_free(xdp);
-		return NULL;
-	}
+	simnic_dma_write(ch->port, xsk_buff_xdp_get_dma(xdp), frame->data,
+			 frame->len);
 	xsk_buff_dma_sync_for_cpu(xdp);
 	simnic_count(ch, SIMNIC_RX_XSK, 1);
-
-	if (prog)
-		act = simnic_run_xdp(ch, prog, xdp);
-	if (act == XDP_REDIRECT)
+	if (!simnic_xdp_passes(ch, prog, xdp))
 		return NULL;
-	if (act == XDP_PASS) {
-		len = xdp->data_end - xdp->data;
-		metalen = xdp->data - xdp->data_meta;
-		skb = napi_alloc_skb(&ch->napi, len + metalen);
-		if (skb) {
-			skb_put_data(skb, xdp->data_meta, len + metalen);
-			if (metalen) {
-				skb_metadata_set(skb, metalen);
-				__skb_pull(skb, metalen);
-			}
-		} else {
-			simnic_count(ch, SIMNIC_RX_ALLOC_FAIL, 1);
-		}
+	skb = xdp_build_skb_from_zc(xdp);
+	if (!skb) {
+		simnic_count(ch, SIMNIC_RX_ALLOC_FAIL, 1);
+		xsk_buff_free(xdp);
 	}
-	xsk_buff_free(xdp);
 	return skb;
 }
 
 /* The device has seen the whole packet, whatever memory it is in. */
 static void simnic_rx_csum(struct simnic_channel *ch, struct sk_buff *skb,
-			   const struct simnic_frame *frame,
-			   const struct simnic_flow *flow)
+			   const struct simnic_frame *frame)
 {
-	const u8 *l4 = frame->data + flow->l4_off;
-	bool v4 = flow->proto == htons(ETH_P_IP);
-	u32 len = flow->end - flow->l4_off;
-	__wsum sum;
+	enum simnic_stat stat = SIMNIC_RX_CSUM_NONE;
 
-	if (!(ch->port->dev->features & NETIF_F_RXCSUM)) {
-		simnic_count(ch, SIMNIC_RX_CSUM_NONE, 1);
-		return;
-	}
 	if (READ_ONCE(ch->port->csum_complete)) {
-		simnic_count(ch, SIMNIC_RX_CSUM_COMPLETE, 1);
 		skb->csum = csum_partial(frame->data + ETH_HLEN,
 					 frame->len - ETH_HLEN, 0);
 		skb->ip_summed = CHECKSUM_COMPLETE;
-		return;
+		stat = SIMNIC_RX_CSUM_COMPLETE;
+	} else if (frame->csum_ok) {
+		skb->ip_summed = CHECKSUM_UNNECESSARY;
+		stat = SIMNIC_RX_CSUM_OK;
 	}
-	/* UDP can do without, over IPv4. */
-	if (!flow->l4 || (v4 && flow->ip_proto == IPPROTO_UDP &&
-			  !((const struct udphdr *)l4)->check)) {
-		simnic_count(ch, SIMNIC_RX_CSUM_NONE, 1);
-		return;
-	}
-	sum = csum_partial(l4, len, 0);
-	if (v4)
-		sum = (__force __wsum)csum_tcpudp_magic(flow->addr[0],
-							flow->addr[4], len,
-							flow->ip_proto, sum);
-	else
-		sum = (__force __wsum)csum_ipv6_magic((void *)&flow->addr[0],
-						      (void *)&flow->addr[4],
-						      len, flow->ip_proto, sum);
-	if (sum) {
-		simnic_count(ch, SIMNIC_RX_CSUM_BAD, 1);
-		return;
-	}
-	simnic_count(ch, SIMNIC_RX_CSUM_OK, 1);
-	skb->ip_summed = CHECKSUM_UNNECESSARY;
+	simnic_count(ch, stat, 1);
 }
 
 static void simnic_rx_frame(struct simnic_channel *ch,
@@ -279,40 +201,30 @@ static void simnic_rx_frame(struct simnic_channel *ch,
 	struct simnic_port *port = ch->port;
 	struct bpf_prog *prog = rcu_dereference_bh(port->xdp_prog);
 	struct simnic_rxq *rxq = ch->rxq;
-	struct simnic_flow flow;
-	bool modified = false;
+	u32 hdr_len = frame->hdr_len;
 	struct sk_buff *skb;
 
 	simnic_count(ch, SIMNIC_RX_PACKETS, 1);
 	simnic_count(ch, SIMNIC_RX_BYTES, frame->len);
-	simnic_dissect(frame, &flow);
 
-	if (rxq->xsk) {
+	if (rxq->xsk)
 		skb = simnic_rx_xsk(ch, frame, prog);
-		modified = prog;
-	} else if (rxq->unreadable) {
-		u32 hdr_len = flow.l4 ? flow.hdr_len : SIMNIC_HDR_SIZE;
-
-		skb = simnic_rx_split(ch, frame, min(hdr_len, frame->len));
-	} else if (!prog && READ_ONCE(port->hds) && flow.l4 &&
-		   frame->len > flow.hdr_len &&
-		   frame->len > READ_ONCE(port->hds_thresh)) {
-		skb = simnic_rx_split(ch, frame, flow.hdr_len);
-	} else {
+	else if (rxq->unreadable)
+		skb = simnic_rx_split(ch, frame, hdr_len ?:
+				      min(frame->len, SIMNIC_HDR_SIZE));
+	else if (!prog && READ_ONCE(port->hds) && hdr_len &&
+		 frame->len > hdr_len &&
+		 frame->len > READ_ONCE(port->hds_thresh))
+		skb = simnic_rx_split(ch, frame, hdr_len);
+	else
 		skb = simnic_rx_linear(ch, frame, prog);
-		modified = prog;
-	}
 	if (!skb)
 		return;
 
-	if (!modified)
-		simnic_rx_csum(ch, skb, frame, &flow);
-	if (port->dev->features & NETIF_F_RXHASH) {
-		simnic_flow_hash(port, &flow);
-		skb_set_hash(skb, flow.hash, flow.hash_type);
-	}
-	skb_record_rx_queue(skb, ch->idx);
-	skb->protocol = eth_type_trans(skb, port->dev);
+	/* A program may have changed it. */
+	if (!prog)
+		simnic_rx_csum(ch, skb, frame);
+	skb_set_hash(skb, frame->hash, frame->hash_type);
 	napi_gro_receive(&ch->napi, skb);
 }
 
@@ -322,8 +234,8 @@ int simnic_poll(struct napi_struct *napi, int budget)
 						 napi);
 	struct simnic_rxq *rxq = ch->rxq;
 	struct simnic_frame *frame;
+	int done, err;
 	bool more;
-	int done;
 
 	more = simnic_tx_poll(ch, budget);
 	for (done = 0; done < budget; done++) {
@@ -333,16 +245,13 @@ int simnic_poll(struct napi_struct *napi, int budget)
 		simnic_rx_frame(ch, frame);
 		kfree(frame);
 	}
-	if (budget) {
-		int err = simnic_rx_refill(ch, rxq);
-
-		xdp_do_flush();
-		if (rxq->xsk && xsk_uses_need_wakeup(rxq->xsk)) {
-			if (err)
-				xsk_set_rx_need_wakeup(rxq->xsk);
-			else
-				xsk_clear_rx_need_wakeup(rxq->xsk);
-		}
+	err = simnic_rx_refill(ch, rxq);
+	xdp_do_flush();
+	if (rxq->xsk && xsk_uses_need_wakeup(rxq->xsk)) {
+		if (err)
+			xsk_set_rx_need_wakeup(rxq->xsk);
+		else
+			xsk_clear_rx_need_wakeup(rxq->xsk);
 	}
 	if (more || done == budget)
 		return budget;

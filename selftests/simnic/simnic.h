@@ -16,6 +16,7 @@
 #include <linux/ethtool.h>
 #include <linux/if_vlan.h>
 #include <linux/netdevice.h>
+#include <linux/siphash.h>
 #include <net/netdev_queues.h>
 #include <net/page_pool/types.h>
 #include <net/xdp.h>
@@ -31,7 +32,6 @@
 #define SIMNIC_HDR_SIZE		256	/* of the buffers for split headers */
 #define SIMNIC_HDS_THRESH_MAX	1024
 #define SIMNIC_RSS_INDIR	128
-#define SIMNIC_RSS_KEY		40
 #define SIMNIC_RSS_CONTEXTS	8	/* besides the default one */
 #define SIMNIC_RULES		64
 
@@ -49,7 +49,6 @@ enum simnic_stat {
 	SIMNIC_RX_CSUM_OK,
 	SIMNIC_RX_CSUM_COMPLETE,
 	SIMNIC_RX_CSUM_NONE,
-	SIMNIC_RX_CSUM_BAD,
 	SIMNIC_RX_SPLIT,
 	SIMNIC_RX_UNREADABLE,
 	SIMNIC_RX_XDP_PASS,
@@ -83,25 +82,13 @@ enum simnic_fault {
 
 struct simnic_frame {
 	struct list_head list;
-	u32 len;
-	u8 data[] __counted_by(len);
-};
-
-/* What the device reads from a frame to steer it. */
-struct simnic_flow {
-	__be16 proto;		/* ETH_P_*, below VLAN tags */
-	bool ip;		/* with an IP header that is whole */
-	bool l4;		/* TCP or UDP with ports: no fragment */
-	u8 ip_proto;		/* of IPv6 the next header, whatever it is */
-	u8 tos;
-	u16 net_off;
-	u16 l4_off;
-	u16 hdr_len;		/* where the payload begins, if l4 */
-	u16 end;		/* where the IP packet ends */
-	__be32 addr[8];		/* source and destination; 4 words each */
-	__be16 port[2];
+	/* What the receiving port has found in it. */
+	u32 hdr_len;		/* where the payload of TCP or UDP begins, or 0 */
+	bool csum_ok;		/* theirs */
 	u32 hash;
 	enum pkt_hash_types hash_type;
+	u32 len;
+	u8 data[] __counted_by(len);
 };
 
 union simnic_buf {
@@ -127,8 +114,7 @@ struct simnic_channel {
 	struct simnic_port *port;
 	u32 idx;
 	struct napi_struct napi;
-	bool napi_on;
-	struct simnic_rxq *rxq;
+	struct simnic_rxq *rxq;		/* NULL: it does not run */
 	struct xsk_buff_pool *xsk;
 
 	/* What has arrived from the wire. Leaf lock. */
@@ -146,9 +132,8 @@ struct simnic_channel {
 };
 
 struct simnic_rule {
-	bool used;
 	u32 rss_context;
-	struct ethtool_rx_flow_spec fs;
+	struct ethtool_rx_flow_spec fs;	/* flow_type 0: no rule */
 };
 
 struct simnic_port {
@@ -163,13 +148,13 @@ struct simnic_port {
 	bool csum_complete;
 	bool up;		/* running, with queues */
 
-	/* How frames find their queues. */
+	/* How frames find their queues. Leaf lock. */
 	spinlock_t steer_lock;
 	u32 channels;
-	u8 rss_key[SIMNIC_RSS_KEY];
+	siphash_key_t rss_key;
 	u8 rss_xfrm;		/* RXH_XFRM_* */
 	u32 rss_indir[1 + SIMNIC_RSS_CONTEXTS][SIMNIC_RSS_INDIR];
-	u32 rss_fields[6];
+	u32 rss_fields[UDP_V6_FLOW + 1];	/* by type of flow */
 	struct simnic_rule rules[SIMNIC_RULES];
 
 	atomic_t faults[SIMNIC_FAULTS];
@@ -203,10 +188,10 @@ int simnic_up(struct simnic_port *port);
 void simnic_down(struct simnic_port *port);
 
 /* wire.c */
-int simnic_dma_write(struct simnic_port *port, dma_addr_t dma,
-		     const void *from, u32 len);
-int simnic_dma_read(struct simnic_port *port, void *to, dma_addr_t dma,
-		    u32 len);
+void simnic_dma_write(struct simnic_port *port, dma_addr_t dma,
+		      const void *from, u32 len);
+void simnic_dma_read(struct simnic_port *port, void *to, dma_addr_t dma,
+		     u32 len);
 struct simnic_frame *simnic_frame_alloc(u32 len);
 int simnic_send(struct simnic_channel *ch, struct simnic_frame *frame,
 		bool xdp);
@@ -226,9 +211,10 @@ int simnic_poll(struct napi_struct *napi, int budget);
 /* queue.c */
 extern const struct netdev_queue_mgmt_ops simnic_queue_mgmt_ops;
 extern const struct netdev_stat_ops simnic_stat_ops;
+void simnic_get_stats64(struct net_device *dev,
+			struct rtnl_link_stats64 *stats);
 struct simnic_rxq *simnic_rxq_alloc(struct simnic_port *port, u32 idx,
-				    const struct netdev_queue_config *qcfg,
-				    struct xsk_buff_pool *xsk);
+				    const struct netdev_queue_config *qcfg);
 void simnic_rxq_free(struct simnic_rxq *rxq);
 void simnic_channel_start(struct simnic_channel *ch, struct simnic_rxq *rxq);
 struct simnic_rxq *simnic_channel_stop(struct simnic_channel *ch);
@@ -240,15 +226,13 @@ int simnic_bpf(struct net_device *dev, struct netdev_bpf *bpf);
 int simnic_xdp_xmit(struct net_device *dev, int n, struct xdp_frame **frames,
 		    u32 flags);
 int simnic_xsk_wakeup(struct net_device *dev, u32 queue, u32 flags);
-u32 simnic_run_xdp(struct simnic_channel *ch, struct bpf_prog *prog,
-		   struct xdp_buff *xdp);
+bool simnic_xdp_passes(struct simnic_channel *ch, struct bpf_prog *prog,
+		       struct xdp_buff *xdp);
 int simnic_xdp_max_mtu(void);
 bool simnic_xsk_tx(struct simnic_channel *ch, int budget);
 
 /* steer.c */
-void simnic_dissect(const struct simnic_frame *frame, struct simnic_flow *flow);
-int simnic_steer(struct simnic_port *port, const struct simnic_frame *frame);
-void simnic_flow_hash(struct simnic_port *port, struct simnic_flow *flow);
+u32 simnic_steer(struct simnic_port *port, struct simnic_frame *frame);
 int simnic_get_rxnfc(struct net_device *dev, struct ethtool_rxnfc *nfc,
 		     u32 *locs);
 int simnic_set_rxnfc(struct net_device *dev, struct ethtool_rxnfc *nfc);

@@ -16,44 +16,39 @@
  * memory is where the memory is. Zero is what a buffer has after its provider
  * has unmapped it, which a device must not be using any more then.
  */
-static int simnic_dma_copy(struct simnic_port *port, dma_addr_t dma, void *buf,
-			   u32 len, bool write)
+static void simnic_dma_copy(struct simnic_port *port, dma_addr_t dma, void *buf,
+			    u32 len, bool write)
 {
 	phys_addr_t phys = dma_to_phys(&port->pdev->dev, dma);
 
-	if (WARN_ONCE(!dma, "simnic: DMA to an unmapped buffer\n"))
-		return -EFAULT;
 	while (len) {
+		struct page *page = pfn_to_page(PHYS_PFN(phys));
 		u32 offset = offset_in_page(phys);
 		u32 n = min_t(u32, len, PAGE_SIZE - offset);
-		void *page;
 
-		if (WARN_ONCE(!pfn_valid(PHYS_PFN(phys)),
+		if (WARN_ONCE(!dma || !pfn_valid(PHYS_PFN(phys)),
 			      "simnic: DMA to no memory at %pad\n", &dma))
-			return -EFAULT;
-		page = kmap_local_page(pfn_to_page(PHYS_PFN(phys)));
+			return;
 		if (write)
-			memcpy(page + offset, buf, n);
+			memcpy_to_page(page, offset, buf, n);
 		else
-			memcpy(buf, page + offset, n);
-		kunmap_local(page);
+			memcpy_from_page(buf, page, offset, n);
 		phys += n;
 		buf += n;
 		len -= n;
 	}
-	return 0;
 }
 
-int simnic_dma_write(struct simnic_port *port, dma_addr_t dma,
-		     const void *from, u32 len)
+void simnic_dma_write(struct simnic_port *port, dma_addr_t dma,
+		      const void *from, u32 len)
 {
-	return simnic_dma_copy(port, dma, (void *)from, len, true);
+	simnic_dma_copy(port, dma, (void *)from, len, true);
 }
 
-int simnic_dma_read(struct simnic_port *port, void *to, dma_addr_t dma,
-		    u32 len)
+void simnic_dma_read(struct simnic_port *port, void *to, dma_addr_t dma,
+		     u32 len)
 {
-	return simnic_dma_copy(port, dma, to, len, false);
+	simnic_dma_copy(port, dma, to, len, false);
 }
 
 struct simnic_frame *simnic_frame_alloc(u32 len)
@@ -86,26 +81,20 @@ int simnic_send(struct simnic_channel *ch, struct simnic_frame *frame,
 {
 	struct simnic_port *peer = ch->port->peer;
 	struct simnic_channel *to;
-	unsigned long flags;
-	int queue;
 
 	if (simnic_fails(ch->port, SIMNIC_FAIL_WIRE))
 		goto lost;
-	queue = simnic_steer(peer, frame);
-	if (queue < 0)
-		goto lost;
-
-	to = &peer->ch[queue];
-	spin_lock_irqsave(&to->fifo_lock, flags);
+	to = &peer->ch[simnic_steer(peer, frame)];
+	spin_lock_bh(&to->fifo_lock);
 	if (!to->fifo_open) {
-		spin_unlock_irqrestore(&to->fifo_lock, flags);
+		spin_unlock_bh(&to->fifo_lock);
 		simnic_count(to, SIMNIC_RX_DROPS, 1);
 		goto lost;
 	}
 	if (to->fifo_len >= to->fifo_max) {
 		if (!xdp)
 			to->waiters |= BIT(ch->idx);
-		spin_unlock_irqrestore(&to->fifo_lock, flags);
+		spin_unlock_bh(&to->fifo_lock);
 		if (xdp)
 			simnic_count(to, SIMNIC_RX_DROPS, 1);
 		return -EBUSY;
@@ -115,7 +104,7 @@ int simnic_send(struct simnic_channel *ch, struct simnic_frame *frame,
 	list_add_tail(&frame->list, &to->fifo);
 	to->fifo_len++;
 	napi_schedule(&to->napi);
-	spin_unlock_irqrestore(&to->fifo_lock, flags);
+	spin_unlock_bh(&to->fifo_lock);
 	return 0;
 
 lost:
@@ -134,12 +123,10 @@ void simnic_send_or_hold(struct simnic_channel *ch, struct simnic_frame *frame)
 /* Poll a channel soon, if it runs. */
 void simnic_kick(struct simnic_channel *ch)
 {
-	unsigned long flags;
-
-	spin_lock_irqsave(&ch->fifo_lock, flags);
+	spin_lock_bh(&ch->fifo_lock);
 	if (ch->fifo_open)
 		napi_schedule(&ch->napi);
-	spin_unlock_irqrestore(&ch->fifo_lock, flags);
+	spin_unlock_bh(&ch->fifo_lock);
 }
 
 static void simnic_kick_waiters(struct simnic_port *peer, unsigned long waiters)
@@ -155,9 +142,8 @@ struct simnic_frame *simnic_fifo_pop(struct simnic_channel *ch)
 {
 	struct simnic_frame *frame;
 	unsigned long waiters = 0;
-	unsigned long flags;
 
-	spin_lock_irqsave(&ch->fifo_lock, flags);
+	spin_lock_bh(&ch->fifo_lock);
 	frame = list_first_entry_or_null(&ch->fifo, struct simnic_frame, list);
 	if (frame) {
 		list_del(&frame->list);
@@ -165,19 +151,17 @@ struct simnic_frame *simnic_fifo_pop(struct simnic_channel *ch)
 	}
 	if (ch->fifo_len <= ch->fifo_max / 2)
 		swap(waiters, ch->waiters);
-	spin_unlock_irqrestore(&ch->fifo_lock, flags);
+	spin_unlock_bh(&ch->fifo_lock);
 	simnic_kick_waiters(ch->port->peer, waiters);
 	return frame;
 }
 
 void simnic_fifo_open(struct simnic_channel *ch)
 {
-	unsigned long flags;
-
-	spin_lock_irqsave(&ch->fifo_lock, flags);
+	spin_lock_bh(&ch->fifo_lock);
 	ch->fifo_max = ch->rxq->size;
 	ch->fifo_open = true;
-	spin_unlock_irqrestore(&ch->fifo_lock, flags);
+	spin_unlock_bh(&ch->fifo_lock);
 }
 
 /* After this nothing arrives, and the channel is not scheduled any more. */
@@ -185,15 +169,14 @@ void simnic_fifo_close(struct simnic_channel *ch)
 {
 	struct simnic_frame *frame, *next;
 	unsigned long waiters = 0;
-	unsigned long flags;
 	LIST_HEAD(frames);
 
-	spin_lock_irqsave(&ch->fifo_lock, flags);
+	spin_lock_bh(&ch->fifo_lock);
 	ch->fifo_open = false;
 	ch->fifo_len = 0;
 	list_splice_init(&ch->fifo, &frames);
 	swap(waiters, ch->waiters);
-	spin_unlock_irqrestore(&ch->fifo_lock, flags);
+	spin_unlock_bh(&ch->fifo_lock);
 	simnic_kick_waiters(ch->port->peer, waiters);
 	list_for_each_entry_safe(frame, next, &frames, list) {
 		simnic_count(ch, SIMNIC_RX_DROPS, 1);
@@ -201,19 +184,26 @@ void simnic_fifo_close(struct simnic_channel *ch)
 	}
 }
 
+/* How many packets there is room for in the queue to a channel. */
+static u32 simnic_tx_room(const struct simnic_channel *ch)
+{
+	u32 size = ch->port->tx_size;
+
+	return size - min(skb_queue_len_lockless(&ch->txq), size);
+}
+
 netdev_tx_t simnic_xmit(struct sk_buff *skb, struct net_device *dev)
 {
 	struct simnic_port *port = simnic_port(dev);
 	struct simnic_channel *ch = &port->ch[skb_get_queue_mapping(skb)];
 	struct netdev_queue *txq = netdev_get_tx_queue(dev, ch->idx);
-	u32 size = port->tx_size;
 
 	/* Once it is queued it may be completed, by another processor. */
 	skb_tx_timestamp(skb);
 	netdev_tx_sent_queue(txq, skb->len);
 	skb_queue_tail(&ch->txq, skb);
-	if (!netif_txq_maybe_stop(txq, size - min(skb_queue_len_lockless(&ch->txq), size),
-				  1, size / 2))
+	if (!netif_txq_maybe_stop(txq, simnic_tx_room(ch), 1,
+				  port->tx_size / 2))
 		simnic_count(ch, SIMNIC_TX_STOP, 1);
 	if (!netdev_xmit_more() || netif_xmit_stopped(txq))
 		simnic_kick(ch);
@@ -224,47 +214,33 @@ netdev_tx_t simnic_xmit(struct sk_buff *skb, struct net_device *dev)
 static struct simnic_frame *simnic_read_skb(struct simnic_port *port,
 					    struct sk_buff *skb)
 {
-	struct device *dma_dev = &port->pdev->dev;
-	struct simnic_frame *frame;
-	u32 len, i;
+	struct simnic_frame *frame = simnic_frame_alloc(skb->len);
+	const skb_frag_t *frag = skb_shinfo(skb)->frags;
+	u32 len;
 
-	frame = simnic_frame_alloc(skb->len);
 	if (!frame)
 		return NULL;
 
 	len = skb_frags_readable(skb) ? skb->len : skb_headlen(skb);
-	if (skb_copy_bits(skb, 0, frame->data, len))
-		goto err_free;
-	for (i = 0; len < skb->len && i < skb_shinfo(skb)->nr_frags; i++) {
-		const skb_frag_t *frag = &skb_shinfo(skb)->frags[i];
-		u32 size = skb_frag_size(frag);
-		dma_addr_t dma;
-
+	skb_copy_bits(skb, 0, frame->data, len);
+	for (; len < skb->len; len += skb_frag_size(frag++)) {
 		/* That of a provider is mapped already. */
-		dma = skb_frag_dma_map(dma_dev, frag, 0, size, DMA_TO_DEVICE);
-		if (size > skb->len - len ||
-		    simnic_dma_read(port, frame->data + len, dma, size))
-			goto err_free;
-		len += size;
+		dma_addr_t dma = skb_frag_dma_map(&port->pdev->dev, frag, 0,
+						  skb_frag_size(frag),
+						  DMA_TO_DEVICE);
+
+		simnic_dma_read(port, frame->data + len, dma,
+				skb_frag_size(frag));
 	}
-	if (len < skb->len)
-		goto err_free;
 
 	if (skb->ip_summed == CHECKSUM_PARTIAL) {
 		u32 start = skb_checksum_start_offset(skb);
-		__sum16 *sum;
+		__sum16 *sum = (void *)(frame->data + start + skb->csum_offset);
 
-		if (start + skb->csum_offset + sizeof(*sum) > len)
-			goto err_free;
-		sum = (__sum16 *)(frame->data + start + skb->csum_offset);
 		*sum = csum_fold(csum_partial(frame->data + start, len - start,
 					      0)) ?: CSUM_MANGLED_0;
 	}
 	return frame;
-
-err_free:
-	kfree(frame);
-	return NULL;
 }
 
 /* Send what the stack has queued. True if there is more that can be sent. */
@@ -272,7 +248,6 @@ static bool simnic_tx_skbs(struct simnic_channel *ch, int budget)
 {
 	struct net_device *dev = ch->port->dev;
 	unsigned int packets = 0, bytes = 0;
-	u32 size = ch->port->tx_size;
 	struct simnic_frame *frame;
 	struct sk_buff *skb;
 
@@ -284,15 +259,14 @@ static bool simnic_tx_skbs(struct simnic_channel *ch, int budget)
 		bytes += skb->len;
 		frame = simnic_read_skb(ch->port, skb);
 		napi_consume_skb(skb, budget);
-		if (!frame)
-			simnic_count(ch, SIMNIC_TX_DROPS, 1);
-		else
+		if (frame)
 			simnic_send_or_hold(ch, frame);
+		else
+			simnic_count(ch, SIMNIC_TX_DROPS, 1);
 	}
 	if (!netif_txq_completed_wake(netdev_get_tx_queue(dev, ch->idx),
-				      packets, bytes,
-				      size - min(skb_queue_len_lockless(&ch->txq), size),
-				      size / 2))
+				      packets, bytes, simnic_tx_room(ch),
+				      ch->port->tx_size / 2))
 		simnic_count(ch, SIMNIC_TX_WAKE, 1);
 	return list_empty(&ch->tx_held) && !skb_queue_empty_lockless(&ch->txq);
 }
@@ -312,7 +286,7 @@ bool simnic_tx_poll(struct simnic_channel *ch, int budget)
 		}
 	}
 	more = simnic_tx_skbs(ch, budget);
-	if (ch->xsk && budget && list_empty(&ch->tx_held))
+	if (ch->xsk && list_empty(&ch->tx_held))
 		more |= simnic_xsk_tx(ch, budget);
 	return more;
 }

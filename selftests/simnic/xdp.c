@@ -24,42 +24,47 @@ static bool simnic_xdp_send(struct simnic_channel *ch, const void *data,
 	return true;
 }
 
-/*
- * XDP_PASS and XDP_REDIRECT: the buffer is in use, by the caller or by whom it
- * was redirected to. Anything else: the caller frees it.
- */
-u32 simnic_run_xdp(struct simnic_channel *ch, struct bpf_prog *prog,
-		   struct xdp_buff *xdp)
+/* True if the packet goes on to the stack. If not, its buffer is gone. */
+bool simnic_xdp_passes(struct simnic_channel *ch, struct bpf_prog *prog,
+		       struct xdp_buff *xdp)
 {
 	struct net_device *dev = ch->port->dev;
-	u32 act = bpf_prog_run_xdp(prog, xdp);
+	enum simnic_stat stat = SIMNIC_RX_XDP_DROP;
+	u32 act;
 
+	if (!prog)
+		return true;
+
+	act = bpf_prog_run_xdp(prog, xdp);
 	switch (act) {
 	case XDP_PASS:
 		simnic_count(ch, SIMNIC_RX_XDP_PASS, 1);
-		return act;
-	case XDP_TX:
-		if (!simnic_xdp_send(ch, xdp->data, xdp->data_end - xdp->data))
-			break;
-		simnic_count(ch, SIMNIC_RX_XDP_TX, 1);
-		return act;
+		return true;
 	case XDP_REDIRECT:
-		if (xdp_do_redirect(dev, xdp, prog))
-			break;
-		simnic_count(ch, SIMNIC_RX_XDP_REDIRECT, 1);
-		return act;
-	case XDP_DROP:
-		simnic_count(ch, SIMNIC_RX_XDP_DROP, 1);
-		return act;
+		if (!xdp_do_redirect(dev, xdp, prog)) {
+			simnic_count(ch, SIMNIC_RX_XDP_REDIRECT, 1);
+			return false;
+		}
+		trace_xdp_exception(dev, prog, act);
+		break;
+	case XDP_TX:
+		if (simnic_xdp_send(ch, xdp->data, xdp->data_end - xdp->data))
+			stat = SIMNIC_RX_XDP_TX;
+		else
+			trace_xdp_exception(dev, prog, act);
+		break;
 	default:
 		bpf_warn_invalid_xdp_action(dev, prog, act);
-		break;
+		fallthrough;
 	case XDP_ABORTED:
+		trace_xdp_exception(dev, prog, act);
+		break;
+	case XDP_DROP:
 		break;
 	}
-	trace_xdp_exception(dev, prog, act);
-	simnic_count(ch, SIMNIC_RX_XDP_DROP, 1);
-	return XDP_ABORTED;
+	simnic_count(ch, stat, 1);
+	xdp_return_buff(xdp);
+	return false;
 }
 
 int simnic_xdp_xmit(struct net_device *dev, int n, struct xdp_frame **frames,
@@ -123,10 +128,7 @@ static int simnic_set_xsk(struct simnic_port *port, struct xsk_buff_pool *pool,
 			return err;
 	}
 
-	if (port->up)
-		simnic_channel_set_xsk(ch, pool);
-	else
-		WRITE_ONCE(ch->xsk, pool);
+	simnic_channel_set_xsk(ch, pool);
 	if (!pool)
 		xsk_pool_dma_unmap(old, 0);
 	return 0;
@@ -158,9 +160,7 @@ int simnic_xsk_wakeup(struct net_device *dev, u32 queue, u32 flags)
 	ch = &port->ch[queue];
 	if (!READ_ONCE(ch->xsk))
 		return -ENXIO;
-	local_bh_disable();
 	simnic_kick(ch);
-	local_bh_enable();
 	return 0;
 }
 
@@ -175,13 +175,12 @@ bool simnic_xsk_tx(struct simnic_channel *ch, int budget)
 		dma_addr_t dma = xsk_buff_raw_get_dma(pool, desc->addr);
 		struct simnic_frame *frame = simnic_frame_alloc(desc->len);
 
-		xsk_buff_raw_dma_sync_for_device(pool, dma, desc->len);
-		if (!frame || simnic_dma_read(ch->port, frame->data, dma,
-					      desc->len)) {
-			kfree(frame);
+		if (!frame) {
 			simnic_count(ch, SIMNIC_TX_DROPS, 1);
 			continue;
 		}
+		xsk_buff_raw_dma_sync_for_device(pool, dma, desc->len);
+		simnic_dma_read(ch->port, frame->data, dma, desc->len);
 		simnic_count(ch, SIMNIC_TX_XSK, 1);
 		simnic_send_or_hold(ch, frame);
 	}
