@@ -78,12 +78,6 @@ def second_processor(online: bool) -> None:
         SECOND_CPU.write_text(f"{online:d}")
 
 
-def preload() -> None:
-    """Imports what our tests import, of which each then has a copy: under emulation it takes seconds."""
-    sys.path.insert(0, str(SELFTESTS / OURS))
-    __import__("lib.py")
-
-
 class Session:
     """The tests that this guest takes."""
 
@@ -201,10 +195,7 @@ def main() -> int:
     parser.add_argument("tests", nargs="+")
     args = parser.parse_args()
 
-    # The tree stays as it is; what a test has compiled, the next one need not.
-    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = "/tmp/pycache"
     adapt()
-    preload()
     session = Session(args)
     session.all()
     return 1 if session.total_failed else 0

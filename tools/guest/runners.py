@@ -61,7 +61,7 @@ class Runner:
         )
 
     def python(self, test: Path) -> str | None:
-        """Runs a test of ours in a copy of this process, which has imported what they share."""
+        """Runs a test of ours in a copy of this process, which has imported what they share: that takes seconds."""
         return self._run(test.parent, lambda: _python(test))
 
     def upstream(self, program: Path, *arguments: str) -> str | None:
@@ -74,7 +74,7 @@ class Runner:
             with simnic() as environment:
                 environment |= clock(SPEED_ON_HARDWARE)
                 return self.program(program, *arguments, environment=environment)
-        except subprocess.CalledProcessError as error:
+        except (subprocess.CalledProcessError, TimeoutError) as error:
             return str(error)
 
     def kunit(self) -> str | None:

@@ -2,10 +2,18 @@
 """What upstream's tests of hardware want: a NIC, and a host at the other end of its cable."""
 
 import os
+import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
+
+TESTS = "tools/testing/selftests/drivers/net/netkit"
+sys.path.append(f"{os.environ['NETKIT_TREE']}/{TESTS}")
+
+from lib.py.simnic import free_deferred
 
 REMOTE = "remote"
 LOCAL_V4 = "192.0.2.1"
@@ -38,6 +46,12 @@ REMOTE_ALSO = (
 WINDOW = "4096 131072 262144"
 TCP_RMEM = Path("/proc/sys/net/ipv4/tcp_rmem")
 
+# Device memory that a packet refers to is unmapped by a worker, later, and the kernel holds no reference to the NIC meanwhile:
+# where it has gone, the worker reads memory that was freed (net/core/devmem.c).
+ATTACHED = re.compile(r"^Total [1-9]\d* devices attached$", re.MULTILINE)
+BUFFERS = Path("/sys/kernel/debug/dma_buf/bufinfo")
+UNMAP_SECONDS = 60
+
 ENVIRONMENT = {
     "NETIF": "simnic0",
     "LOCAL_V4": LOCAL_V4,
@@ -52,6 +66,16 @@ ENVIRONMENT = {
 
 def _ip(options: list[str], batch: str) -> None:
     subprocess.run(["ip", *options, "-batch", "-"], input=batch, text=True, check=True)
+
+
+def unmapped() -> None:
+    """Waits until nobody has the NIC's memory any more."""
+    free_deferred()
+    end = monotonic() + UNMAP_SECONDS
+    while ATTACHED.search(BUFFERS.read_text()):
+        if monotonic() > end:
+            raise TimeoutError("device memory is mapped still")
+        sleep(0.1)
 
 
 @contextmanager
@@ -72,4 +96,5 @@ def simnic() -> Iterator[dict[str, str]]:
     finally:
         TCP_RMEM.write_text(window)
         _ip([], f"netns del {REMOTE}")
+        unmapped()
         subprocess.run(["rmmod", "simnic"], check=True)

@@ -132,7 +132,7 @@ def _pools() -> list[dict[str, object]]:
     ]
 
 
-def _free_deferred() -> None:
+def free_deferred() -> None:
     """Packets wait to be freed by the processor that they were allocated on,
     which does so when it next receives some."""
     processors = os.sched_getaffinity(0)
@@ -147,7 +147,7 @@ def _free_deferred() -> None:
 def _clean() -> None:
     """Nobody keeps pages of a port that has gone, once its users have: kmemleak
     knows nothing of pages."""
-    _free_deferred()
+    free_deferred()
     unload()
     ksft_busy_wait(lambda: not _pools(), deadline=30, comment="pages stay")
     ksft_eq(_pools(), [])
