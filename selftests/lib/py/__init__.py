@@ -21,7 +21,7 @@ from . import insn
 from .bpf import HOOKS, HOOKS_AND_MODES, Attached, AttachType, BpfLink, F, Hook, Map
 from .bpf import Program, ProgType, Way, answer, link_gone, link_ids, links_of
 from .bpf import pin_path, program_exists, program_gone, way, ways
-from .kernel import KMEMLEAK, KernelLog, capabilities, kernel_memory, leaks
+from .kernel import KMEMLEAK, capabilities, kernel_memory, leaks
 from .kernel import limit_backlog, spare_c
 from .ksft import cases
 from .leased import LEASED, QUEUE, Leased, frames_to, leased, lessee, same

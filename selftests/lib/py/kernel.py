@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 
 """
-The kernel's own view: its log, its memory.
+The kernel's own view: its driver, its limits, its memory.
 """
 
 import ctypes
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -15,15 +14,6 @@ from pathlib import Path
 
 from net.lib.py import KsftSkipEx, defer
 
-# In step with what our runs look for, in tools/splats.
-COMPLAINT = re.compile(
-    r"WARNING|BUG|Oops|general protection|stack guard|Kernel panic|"
-    r"unregister_netdevice: waiting|possible recursive|possible circular|"
-    r"trying to register non-static key|inconsistent lock state|"
-    r"refcount_t|leaked|KASAN|UBSAN|suspicious RCU|INFO: task|"
-    r"rcu: INFO: .*stall|ref_tracker: |kmemleak: [0-9]+ new suspected|"
-    r"rust_kernel: panicked|hw csum failure|stalled pool shutdown"
-)
 BACKLOG = Path("/proc/sys/net/core/netdev_max_backlog")
 KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 # What was allocated less than 5 s before a scan is not reported by it.
@@ -49,26 +39,6 @@ def limit_backlog(length: int) -> None:
     before = BACKLOG.read_text(encoding="ascii")
     defer(BACKLOG.write_text, before, encoding="ascii")
     BACKLOG.write_text(str(length), encoding="ascii")
-
-
-class KernelLog:
-    """What the kernel logs from now on."""
-
-    def __init__(self) -> None:
-        self._fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
-        os.lseek(self._fd, 0, os.SEEK_END)
-
-    def complaints(self) -> list[str]:
-        """To be called once."""
-        lines = []
-        try:
-            while True:
-                lines.append(os.read(self._fd, 8192).decode(errors="replace"))
-        except BlockingIOError:
-            pass
-        finally:
-            os.close(self._fd)
-        return [line for line in lines if COMPLAINT.search(line)]
 
 
 def kernel_memory() -> int:
