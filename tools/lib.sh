@@ -113,7 +113,7 @@ need_space() {
 need_memory() {
 	local free
 	free=$(($(sed -n 's/^MemAvailable: *\([0-9]*\) kB$/\1/p' /proc/meminfo) / 1024))
-	[ "$free" -ge "$1" ] || die "$2 needs $1 MB of memory, this machine has $free MB to spare"
+	[ "$free" -ge "$1" ] || die "$2: that takes $1 MB of memory, and this machine has $free MB to spare"
 }
 
 # kmake_in BUILD ARG...: the kernel's make, with this machine's toolchain where LLVM= asks for it, else the tool root's.

@@ -33,6 +33,6 @@ from .packet import PacketSocket, Received, frame, ip_frame, protocol_of, send_s
 from .redirect import EGRESS, INGRESS, Segment, grown, made, next_hop, received
 from .redirect import redirect, redirect_neigh, second_pair, send, send_back, send_frame
 from .redirect import sent, veth
-from .rtnl import RTM_DELLINK, RTM_NEWLINK, Attrs, Link, Monitor, Rtnl, Value, ns_fd
+from .rtnl import RTM_DELLINK, RTM_NEWLINK, Attrs, Monitor, Rtnl, Value, ns_fd
 from .simnic import RESTART_FAULTS, Nic, lease, queue_get, simnic, unload
 from .xsk import Bind, Redirection, XdpSocket
