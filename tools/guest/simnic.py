@@ -95,6 +95,7 @@ def simnic() -> Iterator[dict[str, str]]:
         yield ENVIRONMENT
     finally:
         TCP_RMEM.write_text(window)
-        _ip([], f"netns del {REMOTE}")
+        # While those who have packets to acknowledge are there.
         unmapped()
+        _ip([], f"netns del {REMOTE}")
         subprocess.run(["rmmod", "simnic"], check=True)
