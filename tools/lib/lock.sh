@@ -36,8 +36,10 @@ unlock() {
 	[ -n "${NETKIT_LOCKED:-}" ] || return 0
 	flock --unlock "$NETKIT_LOCKED"
 	exec {NETKIT_LOCKED}>&-
-	unset NETKIT_LOCKED
+	unset NETKIT_LOCKED lock_fd
 }
+
+held=()
 
 # hold DIR: nobody else changes this directory until this process ends.
 hold() {
@@ -46,6 +48,7 @@ hold() {
 	mkdir -p -- "${1%/*}" || die "cannot write to ${1%/*}: set NETKIT_CACHE to a directory of yours"
 	exec {fd}>>"$1.lock"
 	acquire "$fd" "$1.lock"
+	held+=("$fd")
 }
 
 # reader DIR...: from here on, this process and those that it starts read there. To be called with the cache's lock held.
@@ -76,11 +79,16 @@ no_readers() {
 		[ -z "$locked" ] || flock --unlock "$locked"
 		flock "$fd"
 		exec {fd}>&-
-		if [ -n "$locked" ]; then
+		[ -n "$locked" ] || return 0
+		if [ -n "${lock_fd:-}" ]; then
+			# All is asked for again, in its order; what is held still would be waited for in vain.
+			for fd in "$lock_fd" "${held[@]}"; do exec {fd}>&-; done
+			unset NETKIT_LOCKED
+		else
+			# Who called has the lock, and is to have it again.
 			flock "$locked"
-			exec "$self" "${argv[@]}"
 		fi
-		return
+		exec "$self" "${argv[@]}"
 	fi
 	: >"$1/.readers"
 	exec {fd}>&-
