@@ -134,9 +134,8 @@ def _pools() -> list[dict[str, object]]:
 
 def free_deferred() -> None:
     """Packets wait to be freed by the processor that they were allocated on,
-    which does so when it next receives some."""
+    which does so when it next receives some.  "lo" must be up."""
     processors = os.sched_getaffinity(0)
-    _here().change("lo", {}, IFF_UP, IFF_UP)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for processor in processors:
             os.sched_setaffinity(0, {processor})
@@ -147,6 +146,7 @@ def free_deferred() -> None:
 def _clean() -> None:
     """Nobody keeps pages of a port that has gone, once its users have: kmemleak
     knows nothing of pages."""
+    _here().change("lo", {}, IFF_UP, IFF_UP)
     free_deferred()
     unload()
     ksft_busy_wait(lambda: not _pools(), deadline=30, comment="pages stay")
