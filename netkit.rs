@@ -25,7 +25,6 @@ use kernel::{
     },
     net::{
         device::{
-            default_headroom,
             peer_entry,
             Device,
             Driver,
@@ -408,17 +407,17 @@ impl Driver for Netkit {
         dev.peer(&guard).map_or(0, |peer| peer.ifindex())
     }
 
-    fn set_rx_headroom(dev: &Device<Self>, bytes: Option<u16>) {
+    fn set_rx_headroom(dev: &Device<Self>, headroom: u32) {
         let guard = rcu::read_lock();
-        let own = bytes.unwrap_or_else(default_headroom);
 
-        dev.data().headroom.store(own.into(), Relaxed);
+        dev.data().headroom.store(headroom, Relaxed);
 
-        // Packets pass both ends, so both ask for what either of them wants.
+        // Packets pass both ends, so both ask for what either of them wants. A wish that is too
+        // large for the devices loses its upper bits, as with the C driver.
         let Some(peer) = dev.peer(&guard) else {
-            return dev.set_needed_headroom(own);
+            return dev.set_needed_headroom(headroom as u16);
         };
-        let both = max(own, peer.data().headroom.load(Relaxed) as u16);
+        let both = max(headroom, peer.data().headroom.load(Relaxed)) as u16;
 
         peer.set_needed_headroom(both);
         dev.set_needed_headroom(both);

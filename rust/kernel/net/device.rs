@@ -101,15 +101,6 @@ pub const ETH_MAX_MTU: u32 = bindings::ETH_MAX_MTU;
 /// The largest packet that segmentation offload can build, in bytes.
 pub const GSO_MAX_SIZE: u32 = bindings::GSO_MAX_SIZE;
 
-/// Returns the headroom that the kernel reserves in each packet by default, in bytes.
-///
-/// C's `NET_SKB_PAD`.
-#[inline]
-pub fn default_headroom() -> u16 {
-    // SAFETY: It returns a constant.
-    unsafe { bindings::net_skb_pad() }
-}
-
 /// A network device of whatever driver, C's `struct net_device`.
 ///
 /// # Invariants

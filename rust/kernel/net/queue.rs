@@ -93,7 +93,7 @@ impl<'a, T: Driver> Locked<'a, T> {
     ///
     /// Fails with [`EINVAL`] if all are in use, and with [`ENOMEM`].
     pub fn add_rx_queue(&self) -> Result<AddedQueue<'_>> {
-        let count = real_rx_queues(self.0);
+        let count = self.0.real_rx_queues();
 
         // SAFETY: The device is valid and locked.
         to_result(unsafe { bindings::netif_set_real_num_rx_queues(self.0.as_raw(), count + 1) })?;
@@ -106,7 +106,7 @@ impl<'a, T: Driver> Locked<'a, T> {
     #[inline]
     pub fn is_full(&self) -> bool {
         // SAFETY: The device is valid; the number never changes.
-        real_rx_queues(self.0) >= unsafe { (*self.0.as_raw()).num_rx_queues }
+        self.0.real_rx_queues() >= unsafe { (*self.0.as_raw()).num_rx_queues }
     }
 }
 
@@ -134,16 +134,6 @@ impl AddedQueue<'_> {
     }
 }
 
-/// Returns how many receive queues are in use.
-#[inline]
-fn real_rx_queues(dev: &NetDevice) -> u32 {
-    // SAFETY: The device is valid.
-    let count = unsafe { &raw mut (*dev.as_raw()).real_num_rx_queues };
-
-    // SAFETY: The field is aligned and valid for as long as the device, and written in one piece.
-    unsafe { Atomic::from_ptr(count) }.load(Relaxed)
-}
-
 /// Returns a queue of a device.
 ///
 /// # Safety
@@ -161,7 +151,7 @@ unsafe fn queue_ptr(dev: &NetDevice, index: u32) -> NonNull<bindings::netdev_rx_
 /// # Invariants
 ///
 /// The queue is valid, of a device without a parent, and the queue that it has leased, if any,
-/// stays leased during `'a`.
+/// stays valid during `'a`.
 #[derive(Clone, Copy)]
 pub(super) struct RxQueue<'a>(
     NonNull<bindings::netdev_rx_queue>,
@@ -173,14 +163,15 @@ impl<'a> RxQueue<'a> {
     ///
     /// # Safety
     ///
-    /// The device must have no parent, and the caller must keep its leases from ending for the
-    /// whole of `'a`.
+    /// The device must have no parent, and the caller must keep its leases from ending, or be in an
+    /// RCU critical section, for the whole of `'a`.
     unsafe fn get(dev: &'a NetDevice, index: u32) -> Option<Self> {
-        if index >= real_rx_queues(dev) {
+        if index >= dev.real_rx_queues() {
             return None;
         }
 
-        // INVARIANT: The caller guarantees it.
+        // INVARIANT: The caller guarantees it: `end_leases()` keeps the physical device for a grace
+        // period after its leases have ended.
         // SAFETY: No more queues are in use than there are.
         Some(Self(unsafe { queue_ptr(dev, index) }, PhantomData))
     }
@@ -193,8 +184,8 @@ impl<'a> RxQueue<'a> {
         // SAFETY: The field is aligned and valid, and written in one piece.
         let lease = unsafe { Atomic::from_ptr(lease) }.load(Relaxed);
 
-        // INVARIANT: By the type invariants, the queue stays leased during `'a`. What the queue of
-        // a virtual device has leased is a queue of a physical one.
+        // INVARIANT: By the type invariants, the queue stays valid during `'a`. What the queue of a
+        // virtual device has leased is a queue of a physical one.
         NonNull::new(lease).map(|queue| Leased(queue, PhantomData))
     }
 }
@@ -203,7 +194,7 @@ impl<'a> RxQueue<'a> {
 ///
 /// # Invariants
 ///
-/// The queue is valid, of a device with a parent, and stays leased during `'a`.
+/// The queue is valid during `'a`, and of a device with a parent.
 #[derive(Clone, Copy)]
 pub(super) struct Leased<'a>(
     NonNull<bindings::netdev_rx_queue>,
@@ -214,8 +205,8 @@ impl<'a> Leased<'a> {
     /// Returns the device whose queue this is.
     #[inline]
     pub(super) fn device(&self) -> &'a NetDevice {
-        // SAFETY: By the type invariants, the queue is valid; a lease holds a reference to its
-        // device.
+        // SAFETY: By the type invariants, the queue is valid, and so is the device that it is part
+        // of.
         unsafe { NetDevice::from_raw((*self.0.as_ptr()).dev) }
     }
 
@@ -233,7 +224,7 @@ impl<'a> Leased<'a> {
     pub(super) fn lock(&self) -> PhysicalGuard<'a> {
         let dev = self.device();
 
-        // SAFETY: The device is valid: by the type invariants, the queue is leased.
+        // SAFETY: The device is valid.
         unsafe { bindings::dev_hold(dev.as_raw()) };
         // SAFETY: The device is valid. The lock of the virtual device, which may be held, is taken
         // before that of a physical one.
@@ -265,8 +256,7 @@ impl<T: Driver> Device<T> {
     /// Returns one of the receive queues that are in use, for as long as we are in the RCU critical
     /// section.
     ///
-    /// [`None`] if there is no such queue, if the interface is not up, or if the device is not a
-    /// virtual one.
+    /// [`None`] if there is no such queue, or if the device is not a virtual one.
     ///
     /// Not for drivers, who could lock the physical device where they must not sleep.
     pub(super) fn rx_queue<'g>(
@@ -274,16 +264,26 @@ impl<T: Driver> Device<T> {
         index: u32,
         _guard: &'g rcu::Guard,
     ) -> Option<RxQueue<'g>> {
-        if self.is_physical() || !self.is_up() {
+        if self.is_physical() {
             return None;
         }
-        // SAFETY: The device is virtual. It ends its leases when it goes, a grace period after it
-        // was set down, and has been seen to be up.
+        // SAFETY: The device is virtual, and the guard is of an RCU critical section.
         unsafe { RxQueue::get(self, index) }
     }
 }
 
 impl NetDevice {
+    /// Returns how many receive queues are in use.
+    #[inline(always)]
+    pub(super) fn real_rx_queues(&self) -> u32 {
+        // SAFETY: The device is valid.
+        let count = unsafe { &raw mut (*self.as_raw()).real_num_rx_queues };
+
+        // SAFETY: The field is aligned and valid for as long as the device, and written in one
+        // piece.
+        unsafe { Atomic::from_ptr(count) }.load(Relaxed)
+    }
+
     /// Tells whether the device has a parent in the device model, as hardware does.
     #[inline]
     pub fn is_physical(&self) -> bool {
@@ -312,13 +312,40 @@ fn take_pool(leased: Leased<'_>, _rtnl: &Rtnl) {
 #[cfg(not(CONFIG_XDP_SOCKETS))]
 fn take_pool(_leased: Leased<'_>, _rtnl: &Rtnl) {}
 
+/// A physical device that stays as long as an RCU critical section may know of a lease which has
+/// ended.
+///
+/// # Invariants
+///
+/// The object holds a reference to the device.
+struct FormerLessor<'a>(&'a NetDevice);
+
+impl<'a> FormerLessor<'a> {
+    fn new(dev: &'a NetDevice) -> Self {
+        // SAFETY: The device is valid.
+        unsafe { bindings::dev_hold(dev.as_raw()) };
+
+        // INVARIANT: The reference was just taken.
+        Self(dev)
+    }
+}
+
+impl Drop for FormerLessor<'_> {
+    fn drop(&mut self) {
+        // SAFETY: We may sleep: leases end under the RTNL.
+        unsafe { bindings::synchronize_net() };
+        // SAFETY: By the type invariants, the reference is ours to give up.
+        unsafe { bindings::dev_put(self.0.as_raw()) };
+    }
+}
+
 /// Ends all leases of a virtual device that is going away. May sleep.
 pub(crate) fn end_leases(dev: &NetDevice, rtnl: &Rtnl) {
     if dev.is_physical() {
         return;
     }
 
-    for index in 0..real_rx_queues(dev) {
+    for index in 0..dev.real_rx_queues() {
         // SAFETY: The device is virtual. As it is going away, no lease is added, and we are the one
         // who ends them.
         if let Some(leased) = unsafe { RxQueue::get(dev, index) }.and_then(|queue| queue.leased()) {
@@ -326,10 +353,13 @@ pub(crate) fn end_leases(dev: &NetDevice, rtnl: &Rtnl) {
         }
     }
 
+    // All leases are of one device.
+    let mut lessor = None::<FormerLessor<'_>>;
+
     // SAFETY: The device is valid, and no lock of another device is held.
     unsafe { bindings::netdev_lock(dev.as_raw()) };
 
-    for index in 0..real_rx_queues(dev) {
+    for index in 0..dev.real_rx_queues() {
         // SAFETY: The device is virtual and locked.
         let Some(queue) = (unsafe { RxQueue::get(dev, index) }) else {
             break;
@@ -337,6 +367,13 @@ pub(crate) fn end_leases(dev: &NetDevice, rtnl: &Rtnl) {
         let Some(leased) = queue.leased() else {
             continue;
         };
+
+        if lessor
+            .as_ref()
+            .is_none_or(|known| !core::ptr::eq(known.0, leased.device()))
+        {
+            lessor = Some(FormerLessor::new(leased.device()));
+        }
         let _physical = leased.lock();
 
         // SAFETY: Both queues are valid, one has leased the other, and both devices are locked.
@@ -356,7 +393,7 @@ pub fn for_each_lessee(dev: &NetDevice, rtnl: &Rtnl, mut f: impl FnMut(&NetDevic
         return;
     }
 
-    for index in 0..real_rx_queues(dev) {
+    for index in 0..dev.real_rx_queues() {
         // SAFETY: No more queues are in use than there are.
         if let Some(lessee) = unsafe { lessee(dev, index, rtnl) } {
             f(lessee);

@@ -27,11 +27,13 @@ pub struct Rtnl(NotThreadSafe);
 impl Rtnl {
     /// Gives the proof to a callback that the network stack calls with the RTNL held.
     ///
-    /// Warns if the RTNL is not held by anybody, with `CONFIG_PROVE_LOCKING` if not by this task.
+    /// With `CONFIG_DEBUG_NET`, warns if the RTNL is not held by anybody, with
+    /// `CONFIG_PROVE_LOCKING` if not by this task.
     ///
     /// # Safety
     ///
     /// The current task must hold the RTNL for the whole of `'a`.
+    #[inline]
     pub unsafe fn assume_held<'a>() -> &'a Self {
         // INVARIANT: The caller guarantees that the RTNL is held.
         const HELD: &Rtnl = &Rtnl(NotThreadSafe);
@@ -39,10 +41,11 @@ impl Rtnl {
         #[cfg(CONFIG_PROVE_LOCKING)]
         // SAFETY: It only looks at what this task holds.
         let held = unsafe { bindings::lockdep_rtnl_is_held() };
-        #[cfg(not(CONFIG_PROVE_LOCKING))]
+        #[cfg(all(CONFIG_DEBUG_NET, not(CONFIG_PROVE_LOCKING)))]
         // SAFETY: It only looks at the lock's state.
         let held = unsafe { bindings::rtnl_is_locked() } != 0;
 
+        #[cfg(any(CONFIG_DEBUG_NET, CONFIG_PROVE_LOCKING))]
         crate::warn_on!(!held);
 
         HELD

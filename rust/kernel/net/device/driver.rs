@@ -108,8 +108,9 @@ pub trait Driver: Sized + 'static {
     }
 
     /// Called when a device on top of this one wants headroom in the packets that it is given, in
-    /// bytes; [`None`] takes the wish back. Must not sleep.
-    fn set_rx_headroom(_dev: &Device<Self>, _bytes: Option<u16>) {
+    /// bytes, or takes the wish back: then it is what the kernel reserves by default. Must not
+    /// sleep.
+    fn set_rx_headroom(_dev: &Device<Self>, _headroom: u32) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 

@@ -358,12 +358,10 @@ impl<T: Driver> Ops<T> {
     unsafe extern "C" fn set_rx_headroom(dev: *mut bindings::net_device, bytes: c_int) {
         // SAFETY: The caller guarantees that the device is valid and of this driver.
         let dev = unsafe { Device::<T>::from_raw(dev) };
-        // A negative number takes the wish back; what does not fit the devices' field is cut.
-        let bytes = u32::try_from(bytes)
-            .ok()
-            .map(|bytes| u16::try_from(bytes).unwrap_or(u16::MAX));
+        // SAFETY: It returns a constant, `NET_SKB_PAD`.
+        let default = || u32::from(unsafe { bindings::net_skb_pad() });
 
-        T::set_rx_headroom(dev, bytes);
+        T::set_rx_headroom(dev, u32::try_from(bytes).unwrap_or_else(|_| default()));
     }
 
     /// # Safety
@@ -461,16 +459,16 @@ impl<T: Driver> Ops<T> {
     ///
     /// # Safety
     ///
-    /// `dev` must be a device of driver `T`, and the caller must be in an RCU critical section that
-    /// lasts for as long as it uses the result.
+    /// `dev` must be a device of driver `T`, and the caller must be in an RCU critical section, or
+    /// have disabled bottom halves, for as long as it uses the result.
     #[doc(hidden)]
     #[inline(always)]
     pub unsafe fn peer_of(dev: *mut bindings::net_device) -> *mut bindings::net_device {
         // SAFETY: The caller guarantees that the device is valid and of this driver.
         let dev = unsafe { Device::<T>::from_raw(dev) };
 
-        dev.peer(&rcu::read_lock())
-            .map_or(core::ptr::null_mut(), |peer| peer.as_raw())
+        // SAFETY: The caller guarantees that no grace period ends while it uses the result.
+        unsafe { dev.peer_assumed() }.map_or(core::ptr::null_mut(), |peer| peer.as_raw())
     }
 }
 

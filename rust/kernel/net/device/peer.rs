@@ -56,6 +56,19 @@ impl<T: Driver> Device<T> {
         self.peer_ptr().load(guard)
     }
 
+    /// Returns the peer, for a caller that has no guard to show.
+    ///
+    /// # Safety
+    ///
+    /// The caller must be in an RCU critical section, or have disabled bottom halves, for the whole
+    /// of `'g`.
+    #[inline(always)]
+    pub(super) unsafe fn peer_assumed<'g>(&self) -> Option<&'g Self> {
+        // SAFETY: The caller guarantees that no grace period ends during `'g`, so that what has been
+        // the peer is there.
+        unsafe { self.peer_ptr().load_protected() }
+    }
+
     /// Returns the peer, for as long as the RTNL is held.
     #[inline]
     pub fn peer_rtnl<'r>(&self, _rtnl: &'r Rtnl) -> Option<&'r Self> {
