@@ -6,7 +6,7 @@ PROFILE ?= release
 GUESTS ?= 2
 REPEAT ?= 1
 environment = NETKIT_CACHE NETKIT_MIRROR NETKIT_PACKAGES NETKIT_SEED NETKIT_PAIRS KDIR LLVM INLINE_HELPERS
-variables = IMPL PROFILE TESTS GUESTS REPEAT ALL SHORT ROWS $(environment)
+variables = IMPL PROFILE TESTS GUESTS REPEAT ALL SHORT NEEDS ROWS $(environment)
 export $(environment)
 
 # A variable that is misspelt would do nothing, and nobody would know.
@@ -26,9 +26,11 @@ demo:
 	@tools/demo $(kernel)
 
 ## make check            run the tests in guests; TESTS="create refuse" runs these, ALL=1 also those of the simulated NIC alone,
-##                       SHORT=1 a test or two of each part, REPEAT=20 so many times or until one fails
+##                       SHORT=1 a test or two of each part, REPEAT=20 so many times or until one fails; with IMPL=stock,
+##                       NEEDS=fail wants to see what needs our patches fail
 check:
-	@tools/check $(kernel) --guests $(GUESTS) --repeat $(REPEAT) $(if $(ALL),--all) $(if $(SHORT),--short) $(TESTS)
+	@tools/check $(kernel) --guests $(GUESTS) --repeat $(REPEAT) $(if $(ALL),--all) $(if $(SHORT),--short) \
+		$(if $(NEEDS),--needs $(NEEDS)) $(TESTS)
 
 ## make bench            instructions per packet of the Rust and the C driver, side by side; ROWS="pass drop" measures some
 bench:

@@ -84,7 +84,7 @@ parse() {
 		esac
 	done
 	args=("$@")
-	case ${impl:-rust} in rust | c) ;; *) die "--impl is rust or c, not '$impl'" ;; esac
+	case ${impl:-rust} in rust | c | stock) ;; *) die "--impl is rust, c or stock, not '$impl'" ;; esac
 	case ${profile:-release} in release | debug) ;; *) die "--profile is release or debug, not '$profile'" ;; esac
 }
 
@@ -118,14 +118,16 @@ need_memory() {
 
 # kmake_in BUILD ARG...: the kernel's make, with this machine's toolchain where LLVM= asks for it, else the tool root's.
 # clang spends a third of its time on warnings, which for the kernel's own C are the kernel's affair.
+# A build of that name has the sources as they were fetched.
 kmake_in() {
-	local build=$1
+	local build=$1 from=$tree
 	shift
+	[[ ${build##*/} != *-stock* ]] || from=$linux/src
 	set -- KCFLAGS=-w "$@"
 	if [ -n "${LLVM:-}" ]; then
-		make -C "$tree" O="$build" LLVM="$LLVM" "$@"
+		make -C "$from" O="$build" LLVM="$LLVM" "$@"
 	else
-		"$repo/tools/enter" make -C "$tree" O="$build" LLVM="$(<"$root/.llvm")" "$@"
+		"$repo/tools/enter" make -C "$from" O="$build" LLVM="$(<"$root/.llvm")" "$@"
 	fi
 }
 

@@ -14,9 +14,11 @@ BPF_RESULT = re.compile(
 BPF_SUMMARY = re.compile(
     r"^Summary: (\d+)/(\d+) PASSED, (\d+) SKIPPED(?: \(.*\))?, (\d+)/(\d+) FAILED$"
 )
-# How the tests begin the reason when they skip what is a bug of the C driver. All else that one may want is here.
-SPARED = re.compile(r"# SKIP C driver: ")
-IMPL_C = os.environ["NETKIT_IMPL"] == "c"
+# How the tests begin the reason when they skip what needs a patch that the kernel lacks. All else that one may want is here.
+SPARED = re.compile(r"# SKIP stock: ")
+STOCK = os.environ["NETKIT_IMPL"] == "stock"
+# What they print instead where the case is to fail (tools/check --needs fail).
+NEEDS = re.compile(r"^# needs: (.*)")
 
 
 @dataclass
@@ -28,6 +30,10 @@ class Counts:
     skipped: int = 0
     spared: int = 0
     planned: int | None = None
+    # The patch that the present case needs.
+    needs: str | None = None
+    # How many cases have failed for want of one.
+    wanting: int = 0
     # What has failed, by the test's own names.
     failures: list[str] = field(default_factory=list)
 
@@ -37,15 +43,28 @@ class Counts:
             self.planned = int(plan[1])
             if self.planned == 0 and "# SKIP" in plan[2].upper():
                 self.planned = self.skipped = 1
+        elif needs := NEEDS.match(line):
+            self.needs = needs[1]
         elif result := RESULT.match(line):
             directive = result[3].upper()
-            if result[1] == "not ok" and "# XFAIL" not in directive:
+            if self.needs is not None:
+                self.inverted(result[1] == "ok", result[3])
+            elif result[1] == "not ok" and "# XFAIL" not in directive:
                 self.fail(result[3].partition("#")[0].strip())
             elif "# SKIP" in directive or "# XFAIL" in directive:
                 self.skipped += 1
-                self.spared += IMPL_C and bool(SPARED.search(result[3]))
+                self.spared += STOCK and bool(SPARED.search(result[3]))
             else:
                 self.passed += 1
+
+    def inverted(self, passed: bool, name: str) -> None:
+        """Counts the result of a case that is to fail."""
+        if passed:
+            self.fail(f"{name}, which does not need: {self.needs}")
+        else:
+            self.passed += 1
+            self.wanting += 1
+        self.needs = None
 
     def fail(self, what: str) -> None:
         """Counts a failure."""

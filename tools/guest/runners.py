@@ -137,7 +137,9 @@ class Runner:
             return f"died of {signal.Signals(-status).name}"
         if problem := self.counts.mismatch():
             return problem
-        if status not in (0, SKIP_STATUS) and self.counts.failed == 0:
+        if status not in (0, SKIP_STATUS) and not (
+            self.counts.failed or self.counts.wanting
+        ):
             return f"ended with status {status}"
         return None
 
