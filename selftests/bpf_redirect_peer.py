@@ -10,15 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_variants
-from lib.py import AttachType, EGRESS, Hook, Map, Mode, NetNSEnter, Pairing
-from lib.py import Policy, Port, cases, frame, grown, insn, made, namespaces, netkit
-from lib.py import pair, pin_path, received, redirect, second_pair, send, send_back
-from lib.py import sent, spare_c, tc, veth, way, ways
+from lib.py import AttachType, EGRESS, Fix, Hook, Map, Mode, NetNSEnter, Pairing
+from lib.py import Policy, Port, cases, frame, grown, insn, made, namespaces, needs
+from lib.py import netkit, pair, pin_path, received, redirect, second_pair, send
+from lib.py import send_back, sent, tc, veth, way, ways
 from lib.py.bpf import F
 from lib.py.insn import Helper
 
-# Devices that send are protected otherwise than those that receive; the C driver
-# counts on the latter only, of which lockdep complains.
+# Which tells what protects a pointer.
 LOCKDEP = Path("/proc/lockdep")
 
 
@@ -92,7 +91,7 @@ class Outgoing(Incoming):
 
     def __init__(self) -> None:
         if LOCKDEP.exists():
-            spare_c("it looks for the peer as one may not here")
+            needs(Fix.PEER_RCU)
         super().__init__()
         self.source, self.sink = self.near, self.far
         self.own = {"near": (self.near, {}), "far": (self.far, {})}
@@ -203,7 +202,7 @@ def test_peer_in_refused(case: str, passing: type[Incoming]) -> None:
 
 def test_peer_out_after_xdp() -> None:
     """What XDP sends back is being sent, as anything else: dropped."""
-    spare_c("it loses the packet, and the peer has counted it")
+    needs(Fix.XDP_TX)
     incoming = Incoming()
     third, fourth = namespaces(2)
     primary, peer = pair(incoming.host, third)

@@ -10,16 +10,37 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_ge, ksft_lt, ksft_run
-from lib.py import ksft_variants
-from lib.py import AttachType, BROADCAST, MARK, Mode, NetNSEnter, PRIORITY, PacketSocket
-from lib.py import Port, Received, Scrub, cases, frame, made, namespaces, operational
-from lib.py import pair, redirect, ways
+from lib.py import (
+    KsftNamedVariant,
+    ksft_busy_wait,
+    ksft_eq,
+    ksft_exit,
+    ksft_ge,
+    ksft_lt,
+)
+from lib.py import ksft_not_in, ksft_run, ksft_variants
+from lib.py import (
+    AttachType,
+    BROADCAST,
+    Fix,
+    Hook,
+    INGRESS,
+    KernelLog,
+    LEASED,
+    MARK,
+    Map,
+)
+from lib.py import Mode, NetNSEnter, PRIORITY, PacketSocket, Policy, Port, ProgType
+from lib.py import Program, QUEUE, Received, Scrub, cases, frame, insn, lease, made
+from lib.py import namespaces, needs, operational, pair, redirect, send, simnic, ways
+from lib.py.bpf import F
+from lib.py.insn import Helper, Reg
 from lib.py.packet import SO_RCVMARK
 from net.lib.py import Netlink, YnlFamily
 from net.lib.py.ynl import SPEC_PATH
 
 ETH_P_ALL = 3
+XDP_PASS = 2
 HOUR = 3600 * 1_000_000_000
 NFPROTO_NETDEV, NFNL_SUBSYS_NFTABLES = 5, 10
 NF_NETDEV_EGRESS, NF_DROP = 1, 0
@@ -198,6 +219,126 @@ def test_netfilter_egress() -> None:
     with egress_dropped(end), primary.packets() as redirected, end.packets() as own:
         ksft_eq((redirected.send(data), own.send(data)), (True, False))
     ksft_eq(end.stats["tx_packets"], 1)
+
+
+@ksft_variants(
+    [
+        KsftNamedVariant("passed", False, False),
+        KsftNamedVariant("passed_hook", False, True),
+        KsftNamedVariant("redirected", True, False),
+        KsftNamedVariant("redirected_hook", True, True),
+    ]
+)
+def test_netfilter_egress_later(redirected: bool, hook: bool) -> None:
+    """It sees what has been handed to the stack, which sends it on, whether or not
+    there is an ingress hook anywhere."""
+    if not hook:
+        needs(Fix.NFT_EGRESS)
+    host, pod = namespaces(2)
+    primary, peer = pair(host, pod, mode=Mode.L2)
+    end, entry = made(host, "end"), primary
+    if redirected:
+        entry = made(host, "entry")
+        program = redirect(entry.link.index, INGRESS)
+        ways(primary, peer)[AttachType.PEER].hook.attach(program)
+    if hook:
+        Hook.of(made(pod, "beside"), AttachType.TCX_INGRESS).link(insn.verdict(-1))
+    host.ip("link add br0 type bridge mcast_snooping 0")
+    host.ip("link set br0 up")
+    for port in (entry, end):
+        host.ip(f"link set {port.name} master br0")
+    # A bridge drops what has no source.
+    first, last = (
+        BROADCAST + peer.address + frame(BROADCAST, text)[12:] for text in (b"1", b"2")
+    )
+    with PacketSocket(host.name, end.name, ETH_P_ALL) as tap, peer.packets() as out:
+        with egress_dropped(end):
+            out.send(first)
+        out.send(last)
+        ksft_eq(tap.receive().data, last)
+
+
+def writes_queue(number: int, *then: bytes) -> Program:
+    """A program that notes a number as the packet's queue."""
+    return Program(
+        [
+            insn.mov(Reg.R2, number),
+            insn.store32(Reg.R1, insn.SKB_QUEUE_MAPPING, Reg.R2),
+            *then,
+            insn.ret(),
+        ]
+    )
+
+
+# As it is noted, one more than the number of the queue.
+@ksft_variants([KsftNamedVariant("leased", 2), KsftNamedVariant("none", 100)])
+def test_queue_to_pod(noted: int) -> None:
+    """A device that has queues did not receive it by one that a program names."""
+    needs(Fix.QUEUE)
+    host, remote, pod = namespaces(3)
+    nic, _ = simnic(host, remote)
+    primary, peer = pair(host, pod, peer_link={"num-rx-queues": 2})
+    ksft_eq(lease(peer, nic, QUEUE), LEASED)
+    seen = Map()
+    program = Program(
+        [
+            insn.load32(Reg.R3, Reg.R1, insn.XDP_RX_QUEUE),
+            insn.add(Reg.R3, 1),
+            insn.map_value(Reg.R2, seen),
+            insn.store64(Reg.R2, 0, Reg.R3),
+            insn.mov(Reg.R0, XDP_PASS),
+            insn.ret(),
+        ],
+        ProgType.XDP,
+    )
+    Hook.of(peer, AttachType.XDP).link(program, F.XDP_GENERIC)
+    hook = ways(primary, peer)[AttachType.PRIMARY].hook
+    hook.attach(writes_queue(noted, insn.mov(Reg.R0, Policy.PASS)))
+    with KernelLog() as log:
+        through(primary, peer)
+        ksft_eq(seen[0], 1)
+        ksft_not_in("received packet on queue", log.read())
+
+
+@ksft_variants(["passed", "redirected"])
+def test_queue_to_host(how: str) -> None:
+    """What the pod's programs note, those of the host find: Cilium's way to keep
+    what it limits together."""
+    host, pod = namespaces(2)
+    primary, peer = pair(host, pod)
+    end = made(host, "end")
+    then = [insn.mov(Reg.R0, Policy.PASS)]
+    finder = Hook.of(primary, AttachType.TCX_INGRESS)
+    if how == "redirected":
+        then = [
+            insn.mov(Reg.R1, end.link.index),
+            insn.mov(Reg.R2, 0),
+            insn.call(Helper.REDIRECT),
+        ]
+        finder = Hook.of(end, AttachType.TCX_EGRESS)
+    each, seen = ways(primary, peer)[AttachType.PEER], Map()
+    each.hook.attach(writes_queue(7, *then))
+    finder.link(insn.reporter(seen, insn.SKB_QUEUE_MAPPING, -1))
+    ksft_eq(send(each), [True])
+    ksft_busy_wait(lambda: seen[0] == 7, comment="the queue was forgotten")
+
+
+def test_queue_of_nic() -> None:
+    """The number of a NIC's queue is not brought into a pod."""
+    needs(Fix.QUEUE)
+    host, remote, pod = namespaces(3)
+    nic, far = simnic(host, remote)
+    primary, peer = pair(host, pod)
+    seen = Map(words=1)
+    seen[0] = 100
+    hand_over = redirect(primary.link.index, 0, Helper.REDIRECT_PEER)
+    Hook.of(nic, AttachType.TCX_INGRESS).link(hand_over)
+    reporter = insn.reporter(seen, insn.SKB_QUEUE_MAPPING, -1)
+    Hook.of(peer, AttachType.TCX_INGRESS).link(reporter)
+    with peer.packets() as into, far.packets() as out:
+        out.send(frame(nic.address))
+        into.receive()
+    ksft_eq(seen[0], 0)
 
 
 def main() -> None:

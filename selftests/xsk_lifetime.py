@@ -15,9 +15,9 @@ from typing import Self
 
 from lib.py import KsftNamedVariant, ksft_busy_wait, ksft_eq, ksft_exit, ksft_in
 from lib.py import ksft_run, ksft_true, ksft_variants
-from lib.py import Bind, ETH_P_TEST, IFF_UP, LEASED, Leased, Monitor, Nic, QUEUE
+from lib.py import Bind, ETH_P_TEST, Fix, IFF_UP, LEASED, Leased, Monitor, Nic, QUEUE
 from lib.py import XdpSocket, answer, cases, defer, frames_to, ip, leased, lessee
-from lib.py import namespaces, ns_fd, operational, same, single, spare_c, unload
+from lib.py import namespaces, needs, ns_fd, operational, same, single, unload
 from lib.py.simnic import LOADED
 
 FLAGS = [
@@ -191,7 +191,7 @@ def first_on_one_processor() -> Iterator[None]:
 def test_closed_while_deleted(flags: Bind) -> None:
     """What a socket leaves to be cleared up later, as its device is going, is
     taken from the NIC all the same."""
-    spare_c("it is left with the queue of the NIC")
+    needs(Fix.XSK_CLOSED)
     at = leased()
     sock = at.socket(flags)
     at.arrive(sock)

@@ -8,9 +8,12 @@ AF_XDP sockets that are refused, by whom it may be, and that the rest works on.
 from dataclasses import replace
 
 from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_variants
-from lib.py import Bind, LEASED, Leased, Mode, NetdevSimDev, Port, QUEUE, Redirection
-from lib.py import XdpSocket, answer, cases, defer, lease, leased, lessee, namespaces
-from lib.py import netkit, simnic, single
+from lib.py import AttachType, Bind, Fix, Hook, INGRESS, LEASED, Leased, Mode
+from lib.py import NetdevSimDev, Port, Program, QUEUE, Redirection, XdpSocket, answer
+from lib.py import cases, defer, frames_to, insn, lease, leased, lessee, made
+from lib.py import namespaces, needs, netkit, simnic, single
+from lib.py.bpf import F
+from lib.py.insn import Helper, Reg
 from lib.py.zcrx import Node, Receiver
 
 
@@ -85,6 +88,32 @@ def test_program() -> None:
     at = leased()
     ksft_eq(answer(Redirection, at.device), "EOPNOTSUPP")
     at.works(at.socket())
+
+
+def test_generic() -> None:
+    """What comes by the stack, whatever it says of its queue, is not for a socket
+    whose rings are the NIC's."""
+    needs(Fix.XSK_GENERIC)
+    at = leased()
+    sock = at.socket()
+    device, entry = at.device, made(at.device.ns, "entry")
+    program = Program(
+        [
+            insn.mov(Reg.R2, LEASED + 1),
+            insn.store32(Reg.R1, insn.SKB_QUEUE_MAPPING, Reg.R2),
+            insn.mov(Reg.R1, device.link.index),
+            insn.mov(Reg.R2, INGRESS),
+            insn.call(Helper.REDIRECT),
+            insn.ret(),
+        ]
+    )
+    Hook.of(entry, AttachType.TCX_EGRESS).link(program)
+    Redirection(device, F.XDP_GENERIC)[LEASED] = sock
+    with entry.packets() as out:
+        for data in frames_to(device.address, 4):
+            out.send(data)
+    # Before these, they would have come.
+    at.works(sock)
 
 
 def test_ring_beside() -> None:

@@ -58,18 +58,10 @@ void rust_helper_eth_skb_pkt_type(struct sk_buff *skb, const struct net_device *
 	eth_skb_pkt_type(skb, dev);
 }
 
-/*
- * For a packet that is being sent. Where it counts as being received, a sum of
- * all of it begins behind the MAC header, from where the data starts now.
- */
-__rust_helper void rust_helper_skb_leave_tc_ingress(struct sk_buff *skb)
+__rust_helper
+void rust_helper_skb_set_queue_mapping(struct sk_buff *skb, u16 queue_mapping)
 {
-#ifdef CONFIG_NET_XGRESS
-	if (unlikely(skb->tc_at_ingress)) {
-		skb_postpush_rcsum(skb, skb_mac_header(skb), skb->mac_len);
-		skb->tc_at_ingress = 0;
-	}
-#endif
+	skb_set_queue_mapping(skb, queue_mapping);
 }
 
 /* Takes the Ethernet header, still there at skb_mac_header(), off the data. */

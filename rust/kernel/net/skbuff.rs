@@ -109,6 +109,14 @@ impl Packet {
         unsafe { bindings::skb_set_priority(self.as_raw(), priority) };
     }
 
+    /// Sets the number of the queue by which the packet is sent, or plus one, of that by which it
+    /// was received; 0: it is not known.
+    #[inline(always)]
+    pub fn set_queue_mapping(&self, queue: u16) {
+        // SAFETY: By the type invariants, the packet is valid.
+        unsafe { bindings::skb_set_queue_mapping(self.as_raw(), queue) };
+    }
+
     /// Forgets what a packet must not carry from one device to the next: route, connection
     /// tracking, extensions, packet type; with `cross_net`, mark and time stamp too.
     ///
@@ -173,7 +181,8 @@ impl Packet {
 ///
 /// # Invariants
 ///
-/// The pointer refers to a valid packet that this object owns.
+/// The pointer refers to a valid packet that this object owns, and that does not count as one at a
+/// `tc` ingress hook (`skb_at_tc_ingress()`).
 pub struct SkBuff(NonNull<Packet>);
 
 // SAFETY: A packet may be handed over to, and freed by, any CPU.
@@ -185,7 +194,7 @@ impl SkBuff {
         // SAFETY: `alloc_skb()` has no further requirements.
         let skb = unsafe { bindings::alloc_skb(size, flags.as_raw()) };
 
-        // INVARIANT: The packet was just allocated for us.
+        // INVARIANT: The packet was just allocated for us, and has not been at any hook.
         NonNull::new(skb.cast()).map(Self).ok_or(ENOMEM)
     }
 
@@ -193,7 +202,8 @@ impl SkBuff {
     ///
     /// # Safety
     ///
-    /// `skb` must point to a valid packet whose ownership the caller gives up.
+    /// `skb` must point to a valid packet whose ownership the caller gives up, and which is not at a
+    /// `tc` ingress hook.
     #[inline(always)]
     pub unsafe fn from_raw(skb: *mut bindings::sk_buff) -> Self {
         // INVARIANT: The caller guarantees it.

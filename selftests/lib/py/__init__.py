@@ -21,8 +21,8 @@ from . import insn
 from .bpf import HOOKS, HOOKS_AND_MODES, Attached, AttachType, BpfLink, F, Hook, Map
 from .bpf import Program, ProgType, Way, answer, link_gone, link_ids, links_of
 from .bpf import pin_path, program_exists, program_gone, way, ways
-from .kernel import KMEMLEAK, capabilities, kernel_memory, leaks
-from .kernel import limit_backlog, spare_c
+from .kernel import KMEMLEAK, Fix, KernelLog, capabilities, kernel_memory, leaks
+from .kernel import limit_backlog, needs
 from .ksft import cases
 from .leased import LEASED, QUEUE, Leased, frames_to, leased, lessee, same
 from .netkit import IFF_UP, MODES, Mode, Namespace, Pairing, Policy, Port, Scrub

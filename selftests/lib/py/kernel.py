@@ -5,33 +5,86 @@ The kernel's own view: its driver, its limits, its memory.
 """
 
 import ctypes
+import os
 import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from enum import StrEnum
 from pathlib import Path
+from typing import Self
 
-from net.lib.py import KsftSkipEx, defer
+from net.lib.py import KsftSkipEx, defer, ksft_not_in, ksft_pr
 
+KMSG = Path("/dev/kmsg")
+CLEAR_WARN_ONCE = Path("/sys/kernel/debug/clear_warn_once")
+COMPLAINT = re.compile(r"WARNING: |BUG: ")
 BACKLOG = Path("/proc/sys/net/core/netdev_max_backlog")
 KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 # What was allocated less than 5 s before a scan is not reported by it.
 KMEMLEAK_AGE = 6
 
 
-@cache
-def _driver_is_c() -> bool:
-    """Whether the running kernel has it: a function of that name is only there."""
-    symbols = Path("/proc/kallsyms").read_text(encoding="ascii")
-    return re.search(r" netkit_xmit\s", symbols) is not None
+class Fix(StrEnum):
+    """The patches without which a test case fails, by their subjects."""
+
+    XDP_TX = "net: let what generic XDP sends no longer count as received"
+    SK_REDIRECT = "bpf: let go of an assigned socket when a packet is redirected"
+    SK_NETNS = "net: let no assigned socket take a packet in another namespace"
+    PEER_RCU = "netkit, veth: let the peer be looked up with bottom halves disabled"
+    NFT_EGRESS = "netkit: let nft's egress hook see what a device has passed"
+    XSK_CLOSED = "netkit: do not leave the pool of a closed AF_XDP socket with the NIC"
+    QUEUE = "netkit: do not let the receiver see what a program wrote as its queue"
+    XSK_GENERIC = "xsk: refuse zero-copy sockets in generic XDP"
 
 
-def spare_c(bug: str) -> None:
-    """Skips the test case on the C driver, for what is a bug there."""
-    if _driver_is_c():
+def needs(fix: Fix) -> None:
+    """Skips the test case on a kernel that is said to lack the patch (NETKIT_IMPL), or
+    says that it is to fail there (NETKIT_NEEDS)."""
+    if os.environ.get("NETKIT_IMPL") != "stock":
+        return
+    if os.environ.get("NETKIT_NEEDS") != "fail":
         # By which a skip for this reason is told from any other.
-        raise KsftSkipEx(f"C driver: {bug}")
+        raise KsftSkipEx(f"stock: {fix}")
+    ksft_pr(f"needs: {fix}")
+    log = KernelLog()
+    defer(_complained, fix, log)
+
+
+# What the kernel has complained about: most of it, it says once.
+_blamed: set[Fix] = set()
+
+
+def _complained(fix: Fix, log: "KernelLog") -> None:
+    """The case has failed if the kernel complained."""
+    with log:
+        if COMPLAINT.search(log.read()):
+            _blamed.add(fix)
+    ksft_not_in(fix, _blamed)
+
+
+class KernelLog:
+    """What the kernel logs from here on."""
+
+    def __init__(self) -> None:
+        # Or it would have complained already, in an earlier test case.
+        CLEAR_WARN_ONCE.write_text("1", encoding="ascii")
+        self._file = KMSG.open("rb", buffering=0)
+        os.set_blocking(self._file.fileno(), False)
+        self._file.seek(0, os.SEEK_END)
+
+    def read(self) -> str:
+        """What there is now."""
+        text = b""
+        while record := self._file.read(8192):
+            text += record
+        return text.decode(errors="replace")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
 
 def limit_backlog(length: int) -> None:

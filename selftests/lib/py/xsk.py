@@ -20,7 +20,7 @@ from typing import NamedTuple, Self
 
 from net.lib.py import NetNSEnter, defer, ksft_busy_wait, ksft_eq
 
-from .bpf import AttachType, Hook, Map, Program, ProgType
+from .bpf import AttachType, F, Hook, Map, Program, ProgType
 from .insn import XDP_RX_QUEUE, Helper, Reg, call, load32, map_fd, mov, ret
 from .netkit import Port
 from .rtnl import error_name
@@ -282,9 +282,9 @@ class XdpSocket:
 
 
 class Redirection:
-    """Has a NIC give the frames of its queues to sockets, by XDP."""
+    """Has a NIC, or generic XDP on a device, give the frames of its queues to sockets."""
 
-    def __init__(self, nic: Port) -> None:
+    def __init__(self, nic: Port, flags: F = F.NONE) -> None:
         self._sockets = Map(16, Map.XSKMAP)
         program = Program(
             [
@@ -297,7 +297,7 @@ class Redirection:
             ],
             ProgType.XDP,
         )
-        Hook.of(nic, AttachType.XDP).link(program)
+        Hook.of(nic, AttachType.XDP).link(program, flags)
 
     def __setitem__(self, queue: int, to: XdpSocket) -> None:
         self._sockets[queue] = to.fileno()

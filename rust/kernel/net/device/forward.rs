@@ -26,23 +26,14 @@ use crate::{
     },
     sync::rcu, //
 };
-use core::marker::PhantomData;
 
 impl Frame {
     /// Addresses the frame to another device of this host, as if it had arrived there.
     ///
     /// Sets the packet's device and, by the destination address, its type (for this host, for
     /// another one, broadcast, multicast). C: `eth_skb_pkt_type()`.
-    ///
-    /// A packet that a generic XDP program has sent back may still count as one that is being
-    /// received, at a `tc` ingress hook. It does not any more: programs could otherwise give it a
-    /// socket without a reference, and a redirection could give it back to us, for another round.
     #[inline(always)]
     pub fn forward_to(self, dev: &NetDevice) -> Forward<'_> {
-        // SAFETY: The packet is ours, and by the type invariants its data starts with its MAC
-        // header.
-        unsafe { bindings::skb_leave_tc_ingress(self.as_raw()) };
-
         // SAFETY: By the type invariants the Ethernet header can be read.
         unsafe { bindings::eth_skb_pkt_type(self.as_raw(), dev.as_raw()) };
 
@@ -55,12 +46,8 @@ impl Frame {
                 .dev = dev.as_raw()
         };
 
-        // INVARIANT: The device was just set, the packet has left `tc` ingress, and a frame's data
-        // starts with its MAC header.
-        Forward {
-            skb: self.0,
-            _dev: PhantomData,
-        }
+        // INVARIANT: The device was just set, and a frame's data starts with its MAC header.
+        Forward { skb: self.0, dev }
     }
 }
 
@@ -68,11 +55,11 @@ impl Frame {
 ///
 /// # Invariants
 ///
-/// The packet's device is valid during `'a`, and the packet does not count as one at `tc` ingress.
-/// Its data starts with its MAC header, of which programs may have left less than there was.
+/// `dev` is the packet's device. The packet's data starts with its MAC header, of which programs may
+/// have left less than there was.
 pub struct Forward<'a> {
     skb: SkBuff,
-    _dev: PhantomData<&'a NetDevice>,
+    dev: &'a NetDevice,
 }
 
 impl Forward<'_> {
@@ -97,10 +84,17 @@ impl Forward<'_> {
 
     /// Hands the frame to the receive path of its device.
     ///
-    /// Takes the Ethernet header off the data, and out of a checksum over it. Tells whether the
-    /// receive path took the frame; if it did not, the frame is freed. C: `__netif_rx()`.
+    /// Takes the Ethernet header off the data, and out of a checksum over it. What was noted for a
+    /// redirection is forgotten: netfilter's egress hooks see the packet when it is sent on, and if
+    /// the device has several receive queues, it came by none of them. Returns whether the receive
+    /// path took the frame; if it did not, the frame is freed. C: `__netif_rx()`.
     #[inline(always)]
     pub fn receive(self, _context: &TxContext) -> bool {
+        self.skb.set_skip_egress(false);
+        if self.dev.real_rx_queues() > 1 {
+            self.skb.set_queue_mapping(0);
+        }
+
         let skb = self.skb.into_raw();
 
         // SAFETY: We own the packet, and by the type invariants its data starts with the MAC
@@ -121,9 +115,9 @@ impl Forward<'_> {
     pub fn redirect(self, _context: &NetCtx) {
         let skb = self.skb.into_raw();
 
-        // SAFETY: We own the packet and give it up: by the type invariants it is not at `tc`
-        // ingress, where it could be given back, and its device is valid. `_context` proves that
-        // the task has a context.
+        // SAFETY: We own the packet and give it up: by the invariants of `SkBuff` it is not at `tc`
+        // ingress, where it could be given back. Its device is valid. `_context` proves that the
+        // task has a context.
         unsafe { bindings::skb_do_redirect(skb) };
     }
 }
