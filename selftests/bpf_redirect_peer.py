@@ -91,7 +91,7 @@ class Outgoing(Incoming):
 
     def __init__(self) -> None:
         if LOCKDEP.exists():
-            needs(Fix.PEER_RCU)
+            needs(Fix.PEER_RCU, by_log=True)
         super().__init__()
         self.source, self.sink = self.near, self.far
         self.own = {"near": (self.near, {}), "far": (self.far, {})}
