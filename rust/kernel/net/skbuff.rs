@@ -202,8 +202,8 @@ impl SkBuff {
     ///
     /// # Safety
     ///
-    /// `skb` must point to a valid packet whose ownership the caller gives up, and which is not at a
-    /// `tc` ingress hook.
+    /// `skb` must point to a valid packet whose ownership the caller gives up, and which is not at
+    /// a `tc` ingress hook.
     #[inline(always)]
     pub unsafe fn from_raw(skb: *mut bindings::sk_buff) -> Self {
         // INVARIANT: The caller guarantees it.

@@ -55,8 +55,8 @@ impl Frame {
 ///
 /// # Invariants
 ///
-/// `dev` is the packet's device. The packet's data starts with its MAC header, of which programs may
-/// have left less than there was.
+/// `dev` is the packet's device. The packet's data starts with its MAC header, of which programs
+/// may have left less than there was.
 pub struct Forward<'a> {
     skb: SkBuff,
     dev: &'a NetDevice,

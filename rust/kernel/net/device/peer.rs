@@ -64,8 +64,8 @@ impl<T: Driver> Device<T> {
     /// of `'g`.
     #[inline(always)]
     pub(super) unsafe fn peer_assumed<'g>(&self) -> Option<&'g Self> {
-        // SAFETY: The caller guarantees that no grace period ends during `'g`, so that what has been
-        // the peer is there.
+        // SAFETY: The caller guarantees that no grace period ends during `'g`, so that what has
+        // been the peer is there.
         unsafe { self.peer_ptr().load_protected() }
     }
 
