@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_variants
-from lib.py import AttachType, EGRESS, Fix, Hook, Map, Mode, NetNSEnter, Pairing
+from lib.py import AttachType, EGRESS, Fix, Hook, Map, Mode, Pairing
 from lib.py import Policy, Port, cases, frame, grown, insn, made, namespaces, needs
-from lib.py import netkit, pair, pin_path, received, redirect, second_pair, send
-from lib.py import send_back, sent, tc, veth, way, ways
+from lib.py import netkit, pair, received, redirect, second_pair, send, send_back
+from lib.py import sent, tc_filter, veth, way, ways
 from lib.py.bpf import F
 from lib.py.insn import Helper
 
@@ -62,15 +62,7 @@ class Incoming:
     def redirect(self, index: int, flags: int, clsact: bool = False) -> None:
         program = redirect(index, flags, Helper.REDIRECT_PEER)
         if clsact:
-            path = pin_path("redirect")
-            program.pin(path)
-            tc("qdisc add dev v0 clsact", ns=self.host.name)
-            # tc's own way into a namespace hides the file system of pins.
-            with NetNSEnter(self.host.name):
-                tc(
-                    f"filter add dev v0 {self.side} bpf direct-action "
-                    f"object-pinned {path}"
-                )
+            tc_filter(self.near, self.side, program, "direct-action")
         else:
             Hook.of(self.near, self.kind).attach(program)
 

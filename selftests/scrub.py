@@ -10,29 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lib.py import (
-    KsftNamedVariant,
-    ksft_busy_wait,
-    ksft_eq,
-    ksft_exit,
-    ksft_ge,
-    ksft_lt,
-)
-from lib.py import ksft_not_in, ksft_run, ksft_variants
-from lib.py import (
-    AttachType,
-    BROADCAST,
-    Fix,
-    Hook,
-    INGRESS,
-    KernelLog,
-    LEASED,
-    MARK,
-    Map,
-)
-from lib.py import Mode, NetNSEnter, PRIORITY, PacketSocket, Policy, Port, ProgType
-from lib.py import Program, QUEUE, Received, Scrub, cases, frame, insn, lease, made
-from lib.py import namespaces, needs, operational, pair, redirect, send, simnic, ways
+from lib.py import KsftNamedVariant, ksft_busy_wait, ksft_eq, ksft_exit, ksft_ge
+from lib.py import ksft_lt, ksft_not_in, ksft_run, ksft_variants
+from lib.py import AttachType, BROADCAST, Fix, Hook, INGRESS, KernelLog, LEASED, MARK
+from lib.py import Map, Mode, NetNSEnter, PRIORITY, PacketSocket, Policy, Port
+from lib.py import ProgType, Program, QUEUE, Received, Scrub, cases, frame, insn, lease
+from lib.py import made, namespaces, needs, operational, pair, redirect, redirecting
+from lib.py import send, simnic, ways
 from lib.py.bpf import F
 from lib.py.insn import Helper, Reg
 from lib.py.packet import SO_RCVMARK
@@ -258,18 +242,6 @@ def test_netfilter_egress_later(redirected: bool, hook: bool) -> None:
         ksft_eq(tap.receive().data, last)
 
 
-def writes_queue(number: int, *then: bytes) -> Program:
-    """A program that notes a number as the packet's queue."""
-    return Program(
-        [
-            insn.mov(Reg.R2, number),
-            insn.store32(Reg.R1, insn.SKB_QUEUE_MAPPING, Reg.R2),
-            *then,
-            insn.ret(),
-        ]
-    )
-
-
 # As it is noted, one more than the number of the queue.
 @ksft_variants([KsftNamedVariant("leased", 2), KsftNamedVariant("none", 100)])
 def test_queue_to_pod(noted: int) -> None:
@@ -293,7 +265,7 @@ def test_queue_to_pod(noted: int) -> None:
     )
     Hook.of(peer, AttachType.XDP).link(program, F.XDP_GENERIC)
     hook = ways(primary, peer)[AttachType.PRIMARY].hook
-    hook.attach(writes_queue(noted, insn.mov(Reg.R0, Policy.PASS)))
+    hook.attach(insn.queue_writer(noted, insn.mov(Reg.R0, Policy.PASS)))
     with KernelLog() as log:
         through(primary, peer)
         ksft_eq(seen[0], 1)
@@ -310,14 +282,10 @@ def test_queue_to_host(how: str) -> None:
     then = [insn.mov(Reg.R0, Policy.PASS)]
     finder = Hook.of(primary, AttachType.TCX_INGRESS)
     if how == "redirected":
-        then = [
-            insn.mov(Reg.R1, end.link.index),
-            insn.mov(Reg.R2, 0),
-            insn.call(Helper.REDIRECT),
-        ]
+        then = redirecting(end.link.index)
         finder = Hook.of(end, AttachType.TCX_EGRESS)
     each, seen = ways(primary, peer)[AttachType.PEER], Map()
-    each.hook.attach(writes_queue(7, *then))
+    each.hook.attach(insn.queue_writer(7, *then))
     finder.link(insn.reporter(seen, insn.SKB_QUEUE_MAPPING, -1))
     ksft_eq(send(each), [True])
     ksft_busy_wait(lambda: seen[0] == 7, comment="the queue was forgotten")
@@ -329,7 +297,7 @@ def test_queue_of_nic() -> None:
     host, remote, pod = namespaces(3)
     nic, far = simnic(host, remote)
     primary, peer = pair(host, pod)
-    seen = Map(words=1)
+    seen = Map()
     seen[0] = 100
     hand_over = redirect(primary.link.index, 0, Helper.REDIRECT_PEER)
     Hook.of(nic, AttachType.TCX_INGRESS).link(hand_over)

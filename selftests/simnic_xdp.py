@@ -13,8 +13,8 @@ import struct
 from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_gt, ksft_in, ksft_run
 from lib.py import ksft_true, ksft_variants
 from lib.py import AttachType, Hook, Nic, Port, ProgType, Program, cases, frame, insn
-from lib.py import namespaces, simnic, veth
-from lib.py.insn import Helper, Reg
+from lib.py import namespaces, redirecting, simnic, veth
+from lib.py.insn import Reg
 
 ABORTED, DROP, PASS, TX = range(4)
 FRAMES = 3
@@ -33,12 +33,7 @@ def attach(port: Port, *code: bytes) -> None:
 
 
 def redirect(port: Port, to: Port) -> None:
-    attach(
-        port,
-        insn.mov(Reg.R1, to.link.index),
-        insn.mov(Reg.R2, 0),
-        insn.call(Helper.REDIRECT),
-    )
+    attach(port, *redirecting(to.link.index))
 
 
 def ports() -> tuple[Nic, Nic]:

@@ -9,11 +9,10 @@ from dataclasses import replace
 
 from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_run, ksft_variants
 from lib.py import AttachType, Bind, Fix, Hook, INGRESS, LEASED, Leased, Mode
-from lib.py import NetdevSimDev, Port, Program, QUEUE, Redirection, XdpSocket, answer
-from lib.py import cases, defer, frames_to, insn, lease, leased, lessee, made
-from lib.py import namespaces, needs, netkit, simnic, single
+from lib.py import NetdevSimDev, Port, QUEUE, Redirection, XdpSocket, answer, cases
+from lib.py import defer, frames_to, insn, lease, leased, lessee, made, namespaces
+from lib.py import needs, netkit, redirecting, simnic, single
 from lib.py.bpf import F
-from lib.py.insn import Helper, Reg
 from lib.py.zcrx import Node, Receiver
 
 
@@ -97,16 +96,7 @@ def test_generic() -> None:
     at = leased()
     sock = at.socket()
     device, entry = at.device, made(at.device.ns, "entry")
-    program = Program(
-        [
-            insn.mov(Reg.R2, LEASED + 1),
-            insn.store32(Reg.R1, insn.SKB_QUEUE_MAPPING, Reg.R2),
-            insn.mov(Reg.R1, device.link.index),
-            insn.mov(Reg.R2, INGRESS),
-            insn.call(Helper.REDIRECT),
-            insn.ret(),
-        ]
-    )
+    program = insn.queue_writer(LEASED + 1, *redirecting(device.link.index, INGRESS))
     Hook.of(entry, AttachType.TCX_EGRESS).link(program)
     Redirection(device, F.XDP_GENERIC)[LEASED] = sock
     with entry.packets() as out:

@@ -31,8 +31,8 @@ from .netkit import refused, sending, single, tun
 from .packet import BROADCAST, ETH_HLEN, ETH_P_TEST, MARK, PRIORITY, Capture, Offloaded
 from .packet import PacketSocket, Received, frame, ip_frame, protocol_of, send_segments
 from .redirect import EGRESS, INGRESS, Segment, grown, made, next_hop, received
-from .redirect import redirect, redirect_neigh, second_pair, send, send_back, send_frame
-from .redirect import sent, veth
+from .redirect import redirect, redirect_neigh, redirecting, second_pair, send
+from .redirect import send_back, send_frame, sent, tc_filter, veth
 from .rtnl import RTM_DELLINK, RTM_NEWLINK, Attrs, Monitor, Rtnl, Value, ns_fd
 from .simnic import RESTART_FAULTS, Nic, lease, queue_get, simnic, unload
 from .xsk import Bind, Redirection, XdpSocket

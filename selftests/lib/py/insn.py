@@ -201,3 +201,15 @@ def reporter(made: Map, field: int, value: int) -> Program:
             ret(),
         ]
     )
+
+
+def queue_writer(number: int, *then: bytes) -> Program:
+    """A program that notes a number as the packet's queue, and goes on with this."""
+    return Program(
+        [
+            mov(Reg.R2, number),
+            store32(Reg.R1, SKB_QUEUE_MAPPING, Reg.R2),
+            *then,
+            ret(),
+        ]
+    )

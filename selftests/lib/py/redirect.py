@@ -10,9 +10,9 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from net.lib.py import ksft_busy_wait, ksft_eq
+from net.lib.py import NetNSEnter, ksft_busy_wait, ksft_eq, tc
 
-from .bpf import AttachType, F, Hook, Program, ProgType, Way
+from .bpf import AttachType, F, Hook, Program, ProgType, Way, pin_path
 from .insn import Helper, Reg, add, call, mov, ret, store32
 from .netkit import Namespace, Port, namespaces, operational, pair
 from .packet import ETH_HLEN, frame, protocol_of
@@ -23,21 +23,30 @@ INGRESS, EGRESS = 1, 2
 XDP_TX = 3
 
 
+def redirecting(
+    index: int, flags: int = 0, helper: Helper = Helper.REDIRECT
+) -> list[bytes]:
+    """What a program does last that redirects."""
+    return [mov(Reg.R1, index), mov(Reg.R2, flags), call(helper)]
+
+
 def redirect(
     index: int,
     flags: int = 0,
     helper: Helper = Helper.REDIRECT,
     kind: ProgType = ProgType.SCHED_CLS,
 ) -> Program:
-    return Program(
-        [
-            mov(Reg.R1, index),
-            mov(Reg.R2, flags),
-            call(helper),
-            ret(),
-        ],
-        kind,
-    )
+    return Program([*redirecting(index, flags, helper), ret()], kind)
+
+
+def tc_filter(port: Port, side: str, program: Program, then: str) -> None:
+    """Has clsact run a program, and then do as tc is told."""
+    path = pin_path("filter")
+    program.pin(path)
+    tc(f"qdisc add dev {port.name} clsact", ns=port.ns.name)
+    # tc's own way into a namespace hides the file system of pins.
+    with NetNSEnter(port.ns.name):
+        tc(f"filter add dev {port.name} {side} bpf object-pinned {path} {then}")
 
 
 def next_hop(address: str) -> bytes:
