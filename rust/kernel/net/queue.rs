@@ -219,18 +219,15 @@ impl<'a> Leased<'a> {
         unsafe { self.0.as_ptr().offset_from((*dev)._rx) as u32 }
     }
 
-    /// Takes the instance lock of the physical device, which stays even if the lease ends. May
-    /// sleep.
+    /// Takes the instance lock of the physical device. May sleep.
     pub(super) fn lock(&self) -> PhysicalGuard<'a> {
         let dev = self.device();
 
-        // SAFETY: The device is valid.
-        unsafe { bindings::dev_hold(dev.as_raw()) };
         // SAFETY: The device is valid. The lock of the virtual device, which may be held, is taken
         // before that of a physical one.
         unsafe { bindings::netdev_lock(dev.as_raw()) };
 
-        // INVARIANT: The lock and the reference were just taken.
+        // INVARIANT: The lock was just taken.
         PhysicalGuard(dev, NotThreadSafe)
     }
 }
@@ -239,7 +236,7 @@ impl<'a> Leased<'a> {
 ///
 /// # Invariants
 ///
-/// The current task holds the lock, and the guard a reference to the device.
+/// The current task holds the lock.
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub(super) struct PhysicalGuard<'a>(&'a NetDevice, NotThreadSafe);
 
@@ -247,8 +244,6 @@ impl Drop for PhysicalGuard<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants, this task holds the lock.
         unsafe { bindings::netdev_unlock(self.0.as_raw()) };
-        // SAFETY: By the type invariants, the reference is ours to give up.
-        unsafe { bindings::dev_put(self.0.as_raw()) };
     }
 }
 
@@ -353,7 +348,7 @@ pub(crate) fn end_leases(dev: &NetDevice, rtnl: &Rtnl) {
         }
     }
 
-    // All leases are of one device.
+    // All leases are of one device. It outlives the guards below, whose leases end.
     let mut lessor = None::<FormerLessor<'_>>;
 
     // SAFETY: The device is valid, and no lock of another device is held.

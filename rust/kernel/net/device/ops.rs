@@ -297,7 +297,8 @@ impl<T: Driver> Ops<T> {
     ) -> bindings::netdev_tx_t {
         // SAFETY: The caller guarantees that the device is valid and of this driver.
         let dev = unsafe { Device::<T>::from_raw(dev) };
-        // SAFETY: The caller gives up the packet.
+        // SAFETY: The caller gives up the packet. What is being sent is at no `tc` ingress hook:
+        // `__dev_queue_xmit()` and `generic_xdp_tx()` see to that.
         let skb = unsafe { SkBuff::from_raw(skb) };
         // SAFETY: The caller guarantees that bottom halves are disabled.
         let context = unsafe { TxContext::assume() };
